@@ -1,0 +1,1 @@
+"""The services of Adaptive Journeys: authoring, runtime, analytics, over a shared domain and shared machinery."""

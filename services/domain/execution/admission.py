@@ -1,0 +1,110 @@
+"""May this person enter this journey now?
+
+Law: a start is decided once. What says no is kept as an execution that never runs, under the key the execution
+would have had, so that a repeat finds the first decision. Order and reasons: contract 2.3 and 5.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from services.domain import ids
+from services.domain.execution.assignment import is_held_out
+from services.domain.execution.execution import Execution, Goal, Occasion, Refusal
+from services.domain.execution.lifecycle import Status
+from services.domain.execution.triggers import Former, Start
+from services.domain.execution.version import AUDIENCE, Version
+from services.domain.execution.walk import Walk, concurrency_value
+from services.domain.journey.model import Reentry
+
+# Refusals that the audit shows; a filter or an audience that says no is seen by `why` only.
+AUDITED = frozenset({"journey_paused", "audience_missing", "reentry_limit", "subject_missing", "subject_forgotten"})
+
+
+def fresh(
+    version: Version,
+    occasion: Occasion,
+    end_user_id: str,
+    *,
+    slot: int,
+    subject_secret: bytes,
+    goal: Goal | None,
+    now: int,
+) -> Execution:
+    """An execution before its first decision. Its key is its identity: journey, version, person, event."""
+    execution_id = ids.execution_id(version.journey_id, version.number, end_user_id, occasion.event_id)
+    return Execution(
+        key=ids.execution_key(slot, subject_secret, version.workspace_id, execution_id),
+        slot=slot,
+        lane=ids.lane_of(slot),
+        subject_key=ids.subject_key(slot, subject_secret, end_user_id),
+        workspace_id=version.workspace_id,
+        execution_id=execution_id,
+        journey_id=version.journey_id,
+        journey_version=version.number,
+        subject_id=end_user_id,
+        trigger=occasion,
+        started_at=now,
+        step_id=version.entry.id,
+        goal=goal,
+    )
+
+
+def admit(walk: Walk, trigger: Start) -> bool:
+    """Run the checks of trigger time; whether the person enters. What says no is written into the walk."""
+    checks: list[Mapping[str, Any]] = []
+    reason = _reason(walk, trigger, checks)
+    if reason is None:
+        return True
+    if reason == "holdout_membership":
+        walk.note(trigger.now, walk.step_id, "holdout.counted", {"percent": walk.view.holdout_percent})
+        walk.end(Status.HOLDOUT, trigger.now)
+    else:
+        if reason in AUDITED:
+            walk.note(trigger.now, walk.step_id, "trigger.blocked", {"reason": reason})
+        walk.end(Status.REFUSED, trigger.now)
+        walk.open_until = trigger.now
+    walk.refusal = Refusal(reason, tuple(checks))
+    return False
+
+
+def _reason(walk: Walk, trigger: Start, checks: list[Mapping[str, Any]]) -> str | None:
+    version, view = walk.version, walk.view
+
+    def check(name: str, passed: bool, reason: str, inputs: Mapping[str, Any]) -> str | None:
+        checks.append({"check": name, "passed": passed, "inputs": inputs, **({} if passed else {"reason": reason})})
+        return None if passed else reason
+
+    if reason := check("journey", view.journey_status != "paused", "journey_paused", {"status": view.journey_status}):
+        return reason
+    condition = version.conditions.get((version.entry.id, ""))
+    if condition is not None:
+        facts = walk.facts(None, trigger.now)
+        if reason := check("filter", condition(facts), "trigger_filter", {"eventId": trigger.occasion.event_id}):
+            return reason
+    if version.audience_id is not None:
+        audience = view.audience(version.audience_id)
+        if reason := check("audience", audience is not None, "audience_missing", {"audienceId": version.audience_id}):
+            return reason
+        member = version.conditions[AUDIENCE, ""](walk.facts(None, trigger.now))
+        if reason := check("audience", member, "audience_mismatch", {"audienceId": version.audience_id}):
+            return reason
+    rule = version.graph.settings.reentry
+    entries = [former for former in view.formers if former.key != walk.before.key]
+    if reason := check("reentry", may_enter(rule, trigger, entries), "reentry_limit", {"mode": rule.mode}):
+        return reason
+    held = is_held_out(view.holdout_percent, view.salt, walk.before.subject_id)
+    return check("holdout", not held, "holdout_membership", {"percent": view.holdout_percent})
+
+
+def may_enter(rule: Reentry, trigger: Start, formers: list[Former]) -> bool:
+    """Whether the journey's re-entry rule lets the person in, given their earlier entries."""
+    if rule.concurrency_key is not None:
+        wanted = concurrency_value(rule.concurrency_key, trigger.occasion.data)
+        formers = [one for one in formers if concurrency_value(rule.concurrency_key, one.data) == wanted]
+    if rule.mode == "once" and formers:
+        return False
+    if rule.mode == "after_exit" and any(one.is_running for one in formers):
+        return False
+    if rule.min_interval_ms is not None and formers:
+        return max(one.started_at for one in formers) + rule.min_interval_ms <= trigger.now
+    return True

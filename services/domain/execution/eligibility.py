@@ -1,0 +1,84 @@
+"""May this be sent to this person now? May this person enter?
+
+Law: one evaluator, called before a trigger and before each send, by production and by dry runs alike. Every
+check is listed with its inputs, in the contract's order; the first that fails is the reason. Not being
+eligible is a decision, never an error. Source: contract 5 (Eligibility) and 2.3.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from services.domain.execution.triggers import Profile, View
+
+Check = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says: `reason` is None where everything passed."""
+
+    reason: str | None
+    checks: tuple[Check, ...]
+
+
+def send_verdict(channel: str, email: str | None, view: View) -> Verdict:
+    """The gate before a send, in order: suppression, opt_out, address.
+
+    `email` is the execution's own address where its event brought one, else None.
+    """
+    addresses = addresses_of(channel, email, view.profile)
+    return _verdict(
+        (
+            respect_suppression(addresses, view.suppressed),
+            respect_opt_out(channel, view.profile),
+            have_an_address(channel, addresses),
+        )
+    )
+
+
+def respect_suppression(addresses: Sequence[str], suppressed: frozenset[str]) -> Check:
+    """No message to an address on the list (all of them, where there are several)."""
+    hits = sum(1 for address in addresses if normal(address) in suppressed)
+    blocked = bool(addresses) and hits == len(addresses)
+    return _check("suppression", not blocked, "suppression_match", {"addresses": len(addresses), "suppressed": hits})
+
+
+def respect_opt_out(channel: str, profile: Profile) -> Check:
+    """No message to whoever opted out of everything, or of the channel."""
+    preference = profile.preferences.get(channel)
+    blocked = profile.global_opt_out or preference is False
+    return _check(
+        "opt_out", not blocked, "opt_out", {"globalOptOut": profile.global_opt_out, "preference": preference}
+    )
+
+
+def have_an_address(channel: str, addresses: Sequence[str]) -> Check:
+    """A message needs somewhere to go; the in-app store always has room."""
+    passed = channel == "in_app_push" or bool(addresses)
+    return _check("address", passed, "no_address", {"channel": channel, "addresses": len(addresses)})
+
+
+def addresses_of(channel: str, email: str | None, profile: Profile) -> tuple[str, ...]:
+    """Where a channel reaches a person."""
+    if channel == "email":
+        address = email or profile.email
+        return (address,) if address else ()
+    if channel == "mobile_push":
+        return tuple(profile.mobile_push)
+    return ()
+
+
+def normal(address: str) -> str:
+    """An address as the suppression list compares it: e-mail addresses without case."""
+    return address.lower() if "@" in address else address
+
+
+def _check(name: str, passed: bool, reason: str, inputs: Mapping[str, Any]) -> Check:
+    if passed:
+        return {"check": name, "passed": True, "inputs": inputs}
+    return {"check": name, "passed": False, "reason": reason, "inputs": inputs}
+
+
+def _verdict(checks: tuple[Check, ...]) -> Verdict:
+    return Verdict(next((check["reason"] for check in checks if not check["passed"]), None), checks)

@@ -1,0 +1,187 @@
+"""One person's way through one version of a journey, as stored.
+
+Law: an execution is one document and changes by one guarded write at a time; `transition` is the guard.
+`due_at` is present while anything is outstanding: a wait, a deadline, an unsettled intent, an entry not yet
+in the log. Times are milliseconds since 1970, UTC. Field names are stored: choose once.
+Source: runtime design 2.1.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.domain.execution.lifecycle import Status
+
+FOREVER = 1 << 53
+HISTORY_KEPT = 64
+APPLIED_KEPT = 256
+LEASE_MS = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What started an execution. `at` is when it happened, `received_at` when it reached us.
+
+    `source`: event, manual, internal. `email`: an address for this execution's mails alone.
+    """
+
+    event_id: str
+    type: str
+    data: Mapping[str, Any]
+    at: int
+    received_at: int
+    source: str = "event"
+    email: str | None = None
+    stated_at: int | None = None  # the event's own timestamp, where it had one
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """What counts as a conversion, as it was when the execution started."""
+
+    event_name: str
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class GoalReached:
+    """A conversion: which event, when it happened."""
+
+    event_id: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What an execution waits for. `mode`: duration, until_event, result.
+
+    `until` is the timer or timeout; `since` is when the wait was opened: an event appended earlier cannot wake it.
+    `intent` names the send whose result a `result` wait is for.
+    """
+
+    step_id: str
+    mode: str
+    since: int
+    until: int | None = None
+    event_name: str | None = None
+    intent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmChoice:
+    """Which way a person was sent, and with what probability."""
+
+    arm_id: str
+    mode: str
+    propensity: float
+    snapshot_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """An effect that is promised and not settled. `kind`: send, profile. `state`: new, claimed."""
+
+    kind: str
+    step_id: str
+    state: str
+    lease_until: int
+    attempts: int = 0
+    channel: str | None = None
+    retry_at: int | None = None
+    values: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How an effect ended: sent, failed, skipped, unknown. Set once; only `unknown` may be corrected."""
+
+    state: str
+    at: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One thing that happened. `id` is unique for ever, so a repeated publication is recognised."""
+
+    id: str
+    at: int
+    step_id: str
+    action: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a start was decided against, with every check and its inputs."""
+
+    reason: str
+    checks: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """See the module. Identity first, then state."""
+
+    key: str
+    slot: int
+    lane: int
+    subject_key: str
+    workspace_id: str
+    execution_id: str
+    journey_id: str
+    journey_version: int
+    subject_id: str
+    trigger: Occasion
+    started_at: int
+    schema: int = 1
+    status: Status = Status.RUNNING
+    step_id: str = ""
+    transition: int = 1
+    owner_epoch: int = 0
+    watermarks: Mapping[str, int] = field(default_factory=dict)
+    applied_ids: tuple[str, ...] = ()
+    due_at: int | None = None
+    step_due_at: int | None = None
+    deadline_at: int | None = None
+    retry_at: int | None = None
+    outbox_due_at: int | None = None
+    wait: Wait | None = None
+    context: Mapping[str, Any] = field(default_factory=dict)
+    arms: Mapping[str, ArmChoice] = field(default_factory=dict)
+    goal: Goal | None = None
+    visits: Mapping[str, int] = field(default_factory=dict)
+    intents: Mapping[str, Intent] = field(default_factory=dict)
+    results: Mapping[str, Result] = field(default_factory=dict)
+    goals: tuple[GoalReached, ...] = ()
+    outbox: tuple[Entry, ...] = ()
+    history: tuple[Entry, ...] = ()
+    history_dropped: int = 0
+    attempts: int = 0
+    parked: bool = False
+    last_error: str | None = None
+    ended_at: int | None = None
+    open_until: int = FOREVER
+    expire_at: int | None = None
+    exit_reason: str | None = None
+    failed_step_id: str | None = None
+    refusal: Refusal | None = None
+
+
+def least_due(execution: Execution) -> int | None:
+    """The least of all alarms: what `due_at` has to be. A parked execution has none."""
+    if execution.parked:
+        return None
+    alarms = [
+        execution.step_due_at,
+        execution.deadline_at,
+        execution.retry_at,
+        execution.outbox_due_at,
+        *(max(intent.lease_until, intent.retry_at or 0) for intent in execution.intents.values()),
+    ]
+    return min((alarm for alarm in alarms if alarm is not None), default=None)
+
+
+def is_over(status: Status) -> bool:
+    """Whether an execution of that status walks no further."""
+    return status is not Status.RUNNING

@@ -1,0 +1,122 @@
+"""What can make an execution move, and what a plan may read.
+
+Law: triggers and views are values; whoever builds them has read everything that can be needed, because the
+planner never asks. Source: runtime design 6.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from services.domain.execution.execution import Occasion, Result
+from services.domain.journey.predicate import Audience, PastEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A person is to enter. `position` is the record's (topic, offset), None for a start without record."""
+
+    occasion: Occasion
+    now: int
+    position: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventCame:
+    """A customer event reached the log. `appended_at` is the log's clock, `at` when it happened."""
+
+    id: str
+    type: str
+    data: Mapping[str, Any]
+    at: int
+    received_at: int
+    appended_at: int
+    position: tuple[str, int]
+    stated_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TimerDue:
+    """The clock reached `now`; every timer of the execution at or before it fires at its own time."""
+
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An intent ended."""
+
+    intent: str
+    result: Result
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Somebody ends it. `actor`: a user id or system."""
+
+    actor: str
+    reason: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """An operator sets a parked or failed execution going again."""
+
+    actor: str
+    now: int
+
+
+Trigger = Start | EventCame | TimerDue | Settled | Abort | Retry
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A subject as conditions, gates and templates see them."""
+
+    end_user_id: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    email: str | None = None
+    mobile_push: tuple[str, ...] = ()
+    timezone: str | None = None
+    locale: str | None = None
+    preferences: Mapping[str, bool] = field(default_factory=dict)
+    global_opt_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """An earlier entry of the same subject into the same journey, as re-entry rules need it."""
+
+    key: str
+    started_at: int
+    is_running: bool
+    data: Mapping[str, Any]
+
+
+class Render(Protocol):
+    """Fills a Liquid template; raises ValueError with a sentence where it cannot."""
+
+    def __call__(self, template: str, values: Mapping[str, Any]) -> str: ...
+
+
+class ViewIncomplete(Exception):
+    """A plan needed something the view does not have: whoever built the view has a bug."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything a plan may read beside the execution itself, for one subject and one moment."""
+
+    profile: Profile
+    zone: str  # the subject's, else the workspace's
+    journey_status: str
+    salt: str
+    holdout_percent: float
+    audience: Callable[[str], Audience | None]
+    events: Callable[[str], Sequence[PastEvent]]
+    render: Render
+    suppressed: frozenset[str] = frozenset()  # addresses, e-mail in lower case
+    formers: Sequence[Former] = ()
+    received: Callable[[str, str], bool] = lambda step_id, status: False

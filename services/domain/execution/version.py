@@ -1,0 +1,132 @@
+"""A published version made ready for planning: steps by id, conditions as closures, and what it may read.
+
+Law: made once per version and never changed; the catalogue may keep it for ever.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from services.domain.journey.model import (
+    And,
+    BranchCondition,
+    EventFired,
+    Graph,
+    InSegment,
+    Not,
+    Or,
+    Predicate,
+    Send,
+    Step,
+    Trigger,
+    WaitUntilCondition,
+    WaitUntilEvent,
+)
+from services.domain.journey.predicate import Facts, compile_predicate
+
+Condition = Callable[[Facts], bool]
+AUDIENCE = "\x00audience"  # stands for the journey's audience among the conditions; no step can have this id
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """The pinned trigger contract: which events start the journey, and whom."""
+
+    event_name: str
+    subject_path: tuple[str, ...]
+    email_path: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of one journey, ready to be walked."""
+
+    workspace_id: str
+    journey_id: str
+    number: int
+    name: str
+    graph: Graph
+    entry: Step
+    steps: Mapping[str, Step]
+    conditions: Mapping[tuple[str, str], Condition]  # (step id or AUDIENCE, case id; "" for a filter)
+    audience_id: str | None
+    contract: Contract | None
+    event_names: frozenset[str]  # that conditions count
+    audience_ids: frozenset[str]  # that conditions ask for
+    awaited_names: frozenset[str]  # that waits and exitOn listen to
+    channels: frozenset[str]
+
+
+def compile_version(
+    workspace_id: str,
+    journey_id: str,
+    number: int,
+    name: str,
+    graph: Graph,
+    audience_id: str | None,
+    contract: Contract | None,
+) -> Version:
+    """Make a sound graph ready for planning."""
+    conditions: dict[tuple[str, str], Condition] = {}
+    event_names: set[str] = set()
+    audience_ids: set[str] = {audience_id} if audience_id else set()
+    awaited = {rule.event_name for rule in graph.settings.exit_on}
+    channels: set[str] = set()
+
+    def learn(step_id: str, case_id: str, predicate: Predicate | None) -> None:
+        if predicate is None:
+            return
+        conditions[step_id, case_id] = compile_predicate(predicate)
+        for leaf in _leaves(predicate):
+            if isinstance(leaf, EventFired):
+                event_names.add(leaf.event_name)
+            elif isinstance(leaf, InSegment):
+                audience_ids.add(leaf.audience_id)
+
+    if audience_id is not None:
+        learn(AUDIENCE, "", InSegment(audience_id))
+    for step in graph.steps:
+        match step:
+            case Trigger(id=step_id, filter=condition):
+                learn(step_id, "", condition)
+            case WaitUntilEvent(id=step_id, filter=condition, event_name=event_name):
+                learn(step_id, "", condition)
+                awaited.add(event_name)
+            case WaitUntilCondition(id=step_id, condition=condition):
+                learn(step_id, "", condition)
+            case BranchCondition(id=step_id, cases=cases):
+                for one in cases:
+                    learn(step_id, one.id, one.condition)
+            case Send(channel=channel):
+                channels.add(channel)
+            case _:
+                pass
+    return Version(
+        workspace_id=workspace_id,
+        journey_id=journey_id,
+        number=number,
+        name=name,
+        graph=graph,
+        entry=graph.entry,
+        steps={step.id: step for step in graph.steps},
+        conditions=conditions,
+        audience_id=audience_id,
+        contract=contract,
+        event_names=frozenset(event_names),
+        audience_ids=frozenset(audience_ids),
+        awaited_names=frozenset(awaited),
+        channels=frozenset(channels),
+    )
+
+
+def _leaves(predicate: Predicate) -> list[Predicate]:
+    found: list[Predicate] = []
+    rest = [predicate]
+    while rest:
+        match rest.pop():
+            case And(clauses=clauses) | Or(clauses=clauses):
+                rest.extend(clauses)
+            case Not(clause=clause):
+                rest.append(clause)
+            case leaf:
+                found.append(leaf)
+    return found

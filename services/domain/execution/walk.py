@@ -1,0 +1,247 @@
+"""The working copy of an execution while one trigger is planned.
+
+Law: everything that changes in a plan goes through here, so that what is stored, what history says and what is
+asked of the world are always made together. Nothing outlives the plan but the value `finished` returns.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from services.domain.execution.execution import (
+    APPLIED_KEPT,
+    HISTORY_KEPT,
+    LEASE_MS,
+    ArmChoice,
+    Entry,
+    Execution,
+    Goal,
+    GoalReached,
+    Intent,
+    Result,
+    Wait,
+    least_due,
+)
+from services.domain.execution.lifecycle import Status
+from services.domain.execution.paths import ABSENT, envelope_of, in_event
+from services.domain.execution.triggers import View
+from services.domain.execution.version import Version
+from services.domain.journey.predicate import Facts
+
+RETENTION_MS = 30 * 86_400_000
+# Entries that only the execution's own history shows: the audit catalogue of contract 2 does not list them.
+PRIVATE_ACTIONS = frozenset({"profile.updated"})
+
+
+class Walk:
+    """A mutable execution. `transition` is the one its write will carry."""
+
+    def __init__(self, version: Version, execution: Execution, view: View, transition: int) -> None:
+        self.version = version
+        self.before = execution
+        self.view = view
+        self.transition = transition
+        self.profile = view.profile
+        self.status = execution.status
+        self.step_id = execution.step_id
+        self.wait = execution.wait
+        self.step_due_at = execution.step_due_at
+        self.deadline_at = execution.deadline_at
+        self.retry_at = execution.retry_at
+        self.visits = dict(execution.visits)
+        self.arms = dict(execution.arms)
+        self.intents = dict(execution.intents)
+        self.results = dict(execution.results)
+        self.goals = execution.goals
+        self.history = list(execution.history)
+        self.history_dropped = execution.history_dropped
+        self.outbox = list(execution.outbox)
+        self.watermarks = dict(execution.watermarks)
+        self.applied_ids = execution.applied_ids
+        self.ended_at = execution.ended_at
+        self.open_until = execution.open_until
+        self.exit_reason = execution.exit_reason
+        self.failed_step_id = execution.failed_step_id
+        self.refusal = execution.refusal
+        self.parked = execution.parked
+        self.attempts = execution.attempts
+        self.last_error = execution.last_error
+        self.promised: list[str] = []  # keys of intents made by this plan
+        prefix = f"{execution.key}:{transition}:"
+        # Two triggers may be planned before one write: numbering goes on where the first stopped.
+        self._next_entry = sum(1 for entry in execution.history if entry.id.startswith(prefix))
+
+    def note(self, at: int, step_id: str, action: str, detail: Mapping[str, Any], entry_id: str | None = None) -> None:
+        """Write history; what the audit shows also goes to the outbox."""
+        if entry_id is None:
+            entry_id = f"{self.before.key}:{self.transition}:{self._next_entry}"
+            self._next_entry += 1
+        entry = Entry(entry_id, at, step_id, action, detail)
+        self.history.append(entry)
+        if action not in PRIVATE_ACTIONS:
+            self.outbox.append(entry)
+
+    def enter(self, step_id: str) -> int:
+        """Stand on a step; returns which visit this is."""
+        visit = self.visits.get(step_id, 0) + 1
+        self.visits[step_id] = visit
+        self.step_id = step_id
+        return visit
+
+    def open_wait(self, wait: Wait, due_at: int | None) -> None:
+        """Stop here until the timer or something else comes."""
+        self.wait = wait
+        self.step_due_at = due_at
+
+    def close_wait(self) -> None:
+        """Whatever was waited for has come."""
+        self.wait = None
+        self.step_due_at = None
+
+    def promise(self, key: str, intent: Intent) -> None:
+        """Ask the world for something, in the same write as the state that needs it."""
+        self.intents[key] = intent
+        self.promised.append(key)
+
+    def settle(self, key: str, result: Result) -> bool:
+        """Note how an intent ended; False if that was known (only `unknown` may be corrected)."""
+        known = self.results.get(key)
+        self.intents.pop(key, None)
+        if known is not None and known.state != "unknown":
+            return False
+        self.results[key] = result
+        return known is None or known.state != result.state
+
+    def end(self, status: Status, at: int) -> None:
+        """Walk no further; goals are still taken until their window closes."""
+        self.status = status
+        self.close_wait()
+        self.deadline_at = None
+        self.retry_at = None
+        self.ended_at = at
+        window = self.before.goal.window_ms if self.before.goal else 0
+        self.open_until = self.before.started_at + window if self.before.goal and not self.goals else at
+
+    def facts(self, event: Mapping[str, Any] | None, now: int) -> Facts:
+        """What a condition may look at now. `event` None: the triggering one."""
+        trigger = self.before.trigger
+        view = self.view
+        return Facts(
+            now=now,
+            zone=view.zone,
+            attributes=self.profile.attributes,
+            event=envelope_of(trigger, self.before.subject_id) if event is None else event,
+            context=self.before.context,
+            # Counting begins at the event's own time: a late trigger must not lose what came meanwhile.
+            started_at=min(trigger.at, self.before.started_at),
+            trigger_event_id=trigger.event_id,
+            events=view.events,
+            audience=view.audience,
+            end_user_id=self.before.subject_id,
+            preferences=self.profile.preferences,
+            global_opt_out=self.profile.global_opt_out,
+            received=self._received,
+        )
+
+    def set_attributes(self, values: Mapping[str, Any]) -> None:
+        """Later steps of this plan see the profile as it will be."""
+        merged = dict(self.profile.attributes)
+        for path, value in values.items():
+            put_at(merged, tuple(path.split(".")), value)
+        self.profile = replace(self.profile, attributes=merged)
+
+    def applied(self, event_id: str, position: tuple[str, int] | None) -> None:
+        """This event had its effect; met again, it has none."""
+        self.applied_ids = (*self.applied_ids, event_id)[-APPLIED_KEPT:]
+        if position is not None:
+            self.seen(position)
+
+    def seen(self, position: tuple[str, int]) -> None:
+        """Raise the watermark."""
+        topic, offset = position
+        self.watermarks[topic] = max(offset, self.watermarks.get(topic, -1))
+
+    def finished(self, now: int) -> Execution:
+        """The next state as a value."""
+        dropped = max(0, len(self.history) - HISTORY_KEPT)
+        claimed = {
+            key: replace(intent, lease_until=now + LEASE_MS) if key in self.promised else intent
+            for key, intent in self.intents.items()
+        }
+        execution = replace(
+            self.before,
+            transition=self.transition,
+            status=self.status,
+            step_id=self.step_id,
+            wait=self.wait,
+            step_due_at=self.step_due_at,
+            deadline_at=self.deadline_at,
+            retry_at=self.retry_at,
+            visits=self.visits,
+            arms=self.arms,
+            intents=claimed,
+            results=self.results,
+            goals=self.goals,
+            history=tuple(self.history[dropped:]),
+            history_dropped=self.history_dropped + dropped,
+            outbox=tuple(self.outbox),
+            outbox_due_at=now + LEASE_MS if self.outbox else None,
+            watermarks=self.watermarks,
+            applied_ids=self.applied_ids,
+            ended_at=self.ended_at,
+            open_until=self.open_until,
+            expire_at=None if self.ended_at is None else max(self.ended_at, self.open_until) + RETENTION_MS,
+            exit_reason=self.exit_reason,
+            failed_step_id=self.failed_step_id,
+            refusal=self.refusal,
+            parked=self.parked,
+            attempts=self.attempts,
+            last_error=self.last_error,
+        )
+        return replace(execution, due_at=least_due(execution))
+
+    def _received(self, step_id: str, status: str) -> bool:
+        results = [result for key, result in self.results.items() if key.rpartition("-")[0] == step_id]
+        if status in ("sent", "failed"):
+            return any(result.state == status for result in results)
+        return self.view.received(step_id, status)
+
+
+def reach_goal(walk: Walk, event_id: str, at: int, noted_at: int) -> None:
+    """Note the first conversion within the window."""
+    goal: Goal | None = walk.before.goal
+    if goal is None or walk.goals or at > walk.before.started_at + goal.window_ms:
+        return
+    walk.goals = (GoalReached(event_id, at),)
+    walk.note(noted_at, walk.step_id, "goal.reached", {"eventId": event_id, "eventName": goal.event_name})
+    if walk.ended_at is not None:
+        walk.open_until = walk.ended_at
+
+
+def choose(walk: Walk, step_id: str, choice: ArmChoice) -> None:
+    """Keep the arm with the execution: the written decision wins for ever."""
+    walk.arms[step_id] = choice
+
+
+def concurrency_value(path: tuple[str, ...] | None, data: Mapping[str, Any]) -> Any:
+    """The value by which entries of one person are kept apart; ABSENT where there is no key or no value."""
+    return ABSENT if path is None else in_event({"data": data}, path)
+
+
+def put_at(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Set a member at a dotted path, making objects on the way and copying what it passes."""
+    for name in path[:-1]:
+        inner = target.get(name)
+        target[name] = dict(inner) if isinstance(inner, Mapping) else {}
+        target = target[name]
+    target[path[-1]] = value
+
+
+def recipient(version: Version, data: Mapping[str, Any]) -> str | None:
+    """The address that the event brings for this execution's mails."""
+    path = version.contract.email_path if version.contract else None
+    if path is None:
+        return None
+    found = in_event({"data": data}, path)
+    return found if isinstance(found, str) and found else None
+
