@@ -90,11 +90,8 @@ def parse_time(text: str) -> int:
 
 def format_time(ms: int) -> str:
     """RFC 3339 in UTC with exactly three fraction digits: `2026-04-30T13:00:00.000Z`. Raises BadTime beyond year 9999."""
-    day, rest = divmod(ms, DAY_MS)
-    second, fraction = divmod(rest, SECOND_MS)
-    minute, second = divmod(second, 60)
-    hour, minute = divmod(minute, 60)
-    return f"{_day_text(day)}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z"
+    minute, rest = divmod(ms, MINUTE_MS)
+    return f"{_minute_text(minute)}{rest // SECOND_MS:02}.{rest % SECOND_MS:03}Z"
 
 
 def parse_date(text: str) -> date:
@@ -181,11 +178,13 @@ def _day_number(text: str) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _day_text(number: int) -> str:
+def _minute_text(number: int) -> str:
+    day, minute = divmod(number, 24 * 60)
     try:
-        return date.fromordinal(number + _EPOCH_ORDINAL).isoformat()
+        text = date.fromordinal(day + _EPOCH_ORDINAL).isoformat()
     except (ValueError, OverflowError):
         raise BadTime("A time outside the years 1 to 9999 cannot be written.") from None
+    return f"{text}T{minute // 60:02}:{minute % 60:02}:"
 
 
 def _ms_of(moment: datetime) -> int:

@@ -74,7 +74,8 @@ def _reason(walk: Walk, trigger: Start, checks: list[Mapping[str, Any]]) -> str 
         checks.append({"check": name, "passed": passed, "inputs": inputs, **({} if passed else {"reason": reason})})
         return None if passed else reason
 
-    if reason := check("journey", view.journey_status != "paused", "journey_paused", {"status": view.journey_status}):
+    closed = "journey_paused" if view.journey_status == "paused" else "journey_archived"
+    if reason := check("journey", view.journey_status == "published", closed, {"status": view.journey_status}):
         return reason
     condition = version.conditions.get((version.entry.id, ""))
     if condition is not None:

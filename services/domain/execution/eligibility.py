@@ -48,9 +48,7 @@ def respect_opt_out(channel: str, profile: Profile) -> Check:
     """No message to whoever opted out of everything, or of the channel."""
     preference = profile.preferences.get(channel)
     blocked = profile.global_opt_out or preference is False
-    return _check(
-        "opt_out", not blocked, "opt_out", {"globalOptOut": profile.global_opt_out, "preference": preference}
-    )
+    return _check("opt_out", not blocked, "opt_out", {"globalOptOut": profile.global_opt_out, "preference": preference})
 
 
 def have_an_address(channel: str, addresses: Sequence[str]) -> Check:

@@ -6,8 +6,8 @@ in the log. Times are milliseconds since 1970, UTC. Field names are stored: choo
 Source: runtime design 2.1.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from services.domain.execution.lifecycle import Status
@@ -16,6 +16,7 @@ FOREVER = 1 << 53
 HISTORY_KEPT = 64
 APPLIED_KEPT = 256
 LEASE_MS = 30_000
+MOST_ATTEMPTS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,14 +173,45 @@ def least_due(execution: Execution) -> int | None:
     """The least of all alarms: what `due_at` has to be. A parked execution has none."""
     if execution.parked:
         return None
+    if execution.retry_at is not None:
+        return execution.retry_at
     alarms = [
         execution.step_due_at,
         execution.deadline_at,
-        execution.retry_at,
         execution.outbox_due_at,
         *(max(intent.lease_until, intent.retry_at or 0) for intent in execution.intents.values()),
     ]
     return min((alarm for alarm in alarms if alarm is not None), default=None)
+
+
+def published(execution: Execution, entry_ids: Set[str], transition: int) -> Execution:
+    """The same execution without the outbox entries the log is known to have."""
+    outbox = tuple(entry for entry in execution.outbox if entry.id not in entry_ids)
+    changed = replace(
+        execution,
+        transition=transition,
+        outbox=outbox,
+        outbox_due_at=execution.outbox_due_at if outbox else None,
+    )
+    return replace(changed, due_at=least_due(changed))
+
+
+def troubled(execution: Execution, error: str, transition: int, now: int) -> Execution:
+    """The same execution after a plan that failed: tried again later and later, after ten times set aside.
+
+    1 s x 2^attempts, at most 5 minutes. Source: runtime design 5 (failure).
+    """
+    attempts = execution.attempts + 1
+    parked = attempts >= MOST_ATTEMPTS
+    changed = replace(
+        execution,
+        transition=transition,
+        attempts=attempts,
+        last_error=error[:500],
+        parked=parked,
+        retry_at=None if parked else now + min(1000 * 2**attempts, 300_000),
+    )
+    return replace(changed, due_at=least_due(changed))
 
 
 def is_over(status: Status) -> bool:

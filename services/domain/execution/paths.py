@@ -1,38 +1,17 @@
 """Looking up dotted paths in events, profiles and executions.
 
-Law: a look-up never raises; what is not there is ABSENT, which equals nothing but itself.
+Law: one way to see an event, a person and an execution, for conditions, waits and templates alike. A look-up
+never raises; what is not there is None, as a JSON null is.
 Source: contract 1, Paths.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from services.domain.execution.execution import Execution, Occasion
 from services.domain.execution.triggers import Profile
+from services.domain.journey.paths import event_value, value_at
 from services.domain.times import format_time
-
-
-class _Absent:
-    def __repr__(self) -> str:
-        return "ABSENT"
-
-
-ABSENT: Final = _Absent()
-
-
-def look_up(value: Any, path: tuple[str, ...]) -> Any:
-    """The value at a path of object members."""
-    for name in path:
-        if not isinstance(value, Mapping) or name not in value:
-            return ABSENT
-        value = value[name]
-    return value
-
-
-def in_event(envelope: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-    """A path in an event: in `data`, then in the envelope."""
-    found = look_up(envelope.get("data"), path)
-    return look_up(envelope, path) if found is ABSENT else found
 
 
 def envelope(
@@ -58,21 +37,21 @@ def envelope_of(occasion: Occasion, end_user_id: str) -> dict[str, Any]:
 def rooted(execution: Execution, profile: Profile, journey_name: str, path: tuple[str, ...]) -> Any:
     """A path whose first word says which: event, subject, context, journey, execution."""
     if not path:
-        return ABSENT
+        return None
     root, rest = path[0], path[1:]
-    if root == "event":
-        return in_event(envelope_of(execution.trigger, execution.subject_id), rest)
-    if root == "subject":
-        return look_up(subject_values(profile), rest)
-    if root == "context":
-        return look_up(execution.context, rest)
-    if root == "journey":
-        return look_up(
-            {"id": execution.journey_id, "name": journey_name, "version": execution.journey_version}, rest
-        )
-    if root == "execution":
-        return look_up({"id": execution.execution_id, "startedAt": format_time(execution.started_at)}, rest)
-    return ABSENT
+    match root:
+        case "event":
+            return event_value(envelope_of(execution.trigger, execution.subject_id), rest)
+        case "subject":
+            return value_at(subject_values(profile), rest)
+        case "context":
+            return value_at(execution.context, rest)
+        case "journey":
+            return value_at(_journey_values(execution, journey_name), rest)
+        case "execution":
+            return value_at(_execution_values(execution), rest)
+        case _:
+            return None
 
 
 def subject_values(profile: Profile) -> dict[str, Any]:
@@ -93,6 +72,14 @@ def template_values(execution: Execution, profile: Profile, journey_name: str) -
         "event": {**event, **{k: v for k, v in execution.trigger.data.items() if k != "data"}},
         "subject": subject_values(profile),
         "context": execution.context,
-        "journey": {"id": execution.journey_id, "name": journey_name, "version": execution.journey_version},
-        "execution": {"id": execution.execution_id, "startedAt": format_time(execution.started_at)},
+        "journey": _journey_values(execution, journey_name),
+        "execution": _execution_values(execution),
     }
+
+
+def _journey_values(execution: Execution, name: str) -> dict[str, Any]:
+    return {"id": execution.journey_id, "name": name, "version": execution.journey_version}
+
+
+def _execution_values(execution: Execution) -> dict[str, Any]:
+    return {"id": execution.execution_id, "startedAt": format_time(execution.started_at)}

@@ -13,12 +13,13 @@ from typing import Any
 from services.domain.execution.admission import admit
 from services.domain.execution.execution import Execution, Intent, Result
 from services.domain.execution.lifecycle import TRANSITIONS, Cause, Status
-from services.domain.execution.paths import ABSENT, envelope, in_event, rooted
+from services.domain.execution.paths import envelope, rooted
 from services.domain.execution.steps import Stop, enter_step, follow
 from services.domain.execution.triggers import Abort, EventCame, Retry, Settled, Start, TimerDue, Trigger, View
 from services.domain.execution.version import Version
 from services.domain.execution.walk import Walk, reach_goal
 from services.domain.journey.model import WaitUntilEvent
+from services.domain.journey.paths import event_value
 
 STEP_BUDGET = 2_000
 
@@ -49,22 +50,30 @@ def plan(version: Version, execution: Execution, trigger: Trigger, view: View, t
     if (before, _cause(trigger)) not in TRANSITIONS:
         return None
     walk = Walk(version, execution, view, transition)
-    match trigger:
-        case Start():
-            now, moved = trigger.now, _start(walk, trigger)
-        case EventCame():
-            now, moved = trigger.received_at, _event(walk, trigger)
-        case TimerDue():
-            now, moved = trigger.now, _timers(walk, trigger.now)
-        case Settled():
-            now, moved = trigger.now, _settled(walk, trigger)
-        case Abort():
-            now, moved = trigger.now, _abort(walk, trigger)
-        case Retry():
-            now, moved = trigger.now, _retry(walk, trigger)
+    if before is Status.RUNNING and view.journey_status == "archived" and isinstance(trigger, EventCame | TimerDue):
+        # A start that was under way while the journey was archived: whatever touches it ends it.
+        trigger = Abort("system", "archived", trigger.received_at if isinstance(trigger, EventCame) else trigger.now)
+    moved, now = _move(walk, trigger)
     if not moved:
         return None
     return Plan(walk.finished(now), tuple(walk.promised))
+
+
+def _move(walk: Walk, trigger: Trigger) -> tuple[bool, int]:
+    """Whether the trigger did anything, and the moment it belongs to."""
+    match trigger:
+        case Start():
+            return _start(walk, trigger), trigger.now
+        case EventCame():
+            return _event(walk, trigger), trigger.received_at
+        case TimerDue():
+            return _timers(walk, trigger.now), trigger.now
+        case Settled():
+            return _settled(walk, trigger), trigger.now
+        case Abort():
+            return _abort(walk, trigger), trigger.now
+        case Retry():
+            return _retry(walk, trigger), trigger.now
 
 
 def _cause(trigger: Trigger) -> Cause:
@@ -109,7 +118,11 @@ def _event(walk: Walk, event: EventCame) -> bool:
     came = envelope(event.id, event.type, execution.subject_id, event.data, event.stated_at, event.received_at)
     moved = False
     goal = execution.goal
-    if goal is not None and event.type == goal.event_name and event.at >= min(execution.trigger.at, execution.started_at):
+    if (
+        goal is not None
+        and event.type == goal.event_name
+        and event.at >= min(execution.trigger.at, execution.started_at)
+    ):
         before = walk.goals
         reach_goal(walk, event.id, event.at, event.received_at)
         moved = walk.goals is not before
@@ -158,13 +171,11 @@ def _wakes(walk: Walk, event: EventCame, came: Mapping[str, Any]) -> bool:
     return condition is None or condition(walk.facts(came, event.received_at))
 
 
-def _matches(
-    walk: Walk, pairs: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...], came: Mapping[str, Any]
-) -> bool:
+def _matches(walk: Walk, pairs: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...], came: Mapping[str, Any]) -> bool:
     for theirs, ours in pairs:
-        value = in_event(came, theirs)
+        value = event_value(came, theirs)
         wanted = rooted(walk.before, walk.profile, walk.version.name, ours)
-        if value is ABSENT or wanted is ABSENT or not _same(value, wanted):
+        if value is None or wanted is None or not _same(value, wanted):
             return False
     return True
 
@@ -204,6 +215,8 @@ def _settled(walk: Walk, trigger: Settled) -> bool:
     intent = walk.before.intents.get(key)
     if not walk.settle(key, result):
         return intent is not None
+    if trigger.entry is not None:
+        walk.remember(trigger.entry)
     wait = walk.wait
     if walk.status is Status.RUNNING and wait is not None and wait.mode == "result" and wait.intent == key:
         step = walk.version.steps[wait.step_id]
@@ -262,4 +275,3 @@ def _fail(walk: Walk, reason: str, now: int) -> None:
     walk.failed_step_id = walk.step_id
     walk.note(now, walk.step_id, "execution.failed", {"reason": reason})
     walk.end(Status.FAILED, now)
-

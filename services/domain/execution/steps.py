@@ -36,7 +36,7 @@ class Stop:
 STOP = Stop()
 
 
-def enter_step(walk: Walk, step: Step, now: int) -> str | None | Stop:
+def enter_step(walk: Walk, step: Step, now: int) -> str | Stop | None:
     """Enter a step; the id of the next one, or Stop."""
     visit = walk.enter(step.id)
     match step:
@@ -108,7 +108,7 @@ def _routed(walk: Walk, step_id: str, now: int, mode: str, chosen: str, more: di
     walk.note(now, step_id, "branch.routed", {"mode": mode, "chosen": chosen, **more})
 
 
-def _send(walk: Walk, step: Send, visit: int, now: int) -> str | None | Stop:
+def _send(walk: Walk, step: Send, visit: int, now: int) -> str | Stop | None:
     key = f"{step.id}-{visit}"
     verdict = send_verdict(step.channel, walk.before.trigger.email, walk.view)
     if verdict.reason is not None:

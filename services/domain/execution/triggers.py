@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from services.domain.execution.execution import Occasion, Result
+from services.domain.execution.execution import Entry, Occasion, Result
 from services.domain.journey.predicate import Audience, PastEvent
 
 
@@ -44,11 +44,12 @@ class TimerDue:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An intent ended."""
+    """An intent ended. `entry` is what history says of it; the log has it already."""
 
     intent: str
     result: Result
     now: int
+    entry: Entry | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ from services.domain.execution.execution import (
     least_due,
 )
 from services.domain.execution.lifecycle import Status
-from services.domain.execution.paths import ABSENT, envelope_of, in_event
+from services.domain.execution.paths import envelope_of
 from services.domain.execution.triggers import View
 from services.domain.execution.version import Version
+from services.domain.journey.paths import event_value
 from services.domain.journey.predicate import Facts
 
 RETENTION_MS = 30 * 86_400_000
@@ -71,15 +72,17 @@ class Walk:
         # Two triggers may be planned before one write: numbering goes on where the first stopped.
         self._next_entry = sum(1 for entry in execution.history if entry.id.startswith(prefix))
 
-    def note(self, at: int, step_id: str, action: str, detail: Mapping[str, Any], entry_id: str | None = None) -> None:
+    def note(self, at: int, step_id: str, action: str, detail: Mapping[str, Any]) -> None:
         """Write history; what the audit shows also goes to the outbox."""
-        if entry_id is None:
-            entry_id = f"{self.before.key}:{self.transition}:{self._next_entry}"
-            self._next_entry += 1
-        entry = Entry(entry_id, at, step_id, action, detail)
+        entry = Entry(f"{self.before.key}:{self.transition}:{self._next_entry}", at, step_id, action, detail)
+        self._next_entry += 1
         self.history.append(entry)
         if action not in PRIVATE_ACTIONS:
             self.outbox.append(entry)
+
+    def remember(self, entry: Entry) -> None:
+        """Write history only: the log has this entry already."""
+        self.history.append(entry)
 
     def enter(self, step_id: str) -> int:
         """Stand on a step; returns which visit this is."""
@@ -106,7 +109,9 @@ class Walk:
     def settle(self, key: str, result: Result) -> bool:
         """Note how an intent ended; False if that was known (only `unknown` may be corrected)."""
         known = self.results.get(key)
-        self.intents.pop(key, None)
+        intent = self.intents.pop(key, None)
+        if intent is not None and intent.kind == "profile":
+            return True  # the profile itself shows it; results are for sends
         if known is not None and known.state != "unknown":
             return False
         self.results[key] = result
@@ -224,8 +229,8 @@ def choose(walk: Walk, step_id: str, choice: ArmChoice) -> None:
 
 
 def concurrency_value(path: tuple[str, ...] | None, data: Mapping[str, Any]) -> Any:
-    """The value by which entries of one person are kept apart; ABSENT where there is no key or no value."""
-    return ABSENT if path is None else in_event({"data": data}, path)
+    """The value by which entries of one person are kept apart; None where there is no key or no value."""
+    return None if path is None else event_value({"data": data}, path)
 
 
 def put_at(target: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
@@ -242,6 +247,5 @@ def recipient(version: Version, data: Mapping[str, Any]) -> str | None:
     path = version.contract.email_path if version.contract else None
     if path is None:
         return None
-    found = in_event({"data": data}, path)
+    found = event_value({"data": data}, path)
     return found if isinstance(found, str) and found else None
-

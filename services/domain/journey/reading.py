@@ -9,7 +9,16 @@ import re
 from collections.abc import Callable
 
 from services.domain.errors import Fault
-from services.domain.journey.members import MAX_NAME, Members, items, shown, wrong_type
+from services.domain.journey.members import (
+    MAX_NAME,
+    Members,
+    escaped,
+    free_faults,
+    is_broken,
+    items,
+    shown,
+    wrong_type,
+)
 from services.domain.journey.model import (
     CHANNELS,
     NO_DURATION_MS,
@@ -49,8 +58,8 @@ MAX_RETRIES = 20
 _LOCAL_TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # no line break: it would begin another header
-_URL = re.compile(r"[^\x00-\x20\x7f][^\x00-\x1f\x7f]*")
-_ANY = 1e15
+_URL = re.compile(r"(?:[^\x00-\x20\x7f][^\x00-\x1f\x7f]*)?")
+_FAR = 1e15  # a canvas is smaller
 
 
 def read_steps(json: Json, at: str = "/steps") -> tuple[tuple[Step, ...], list[Fault]]:
@@ -134,7 +143,7 @@ def _position(members: Members | None) -> None:
     if members is not None:
         for name in ("x", "y"):
             members.take(name, need=True)
-            members.number(name, -_ANY, _ANY)
+            members.number(name, -_FAR, _FAR)
         members.close()
 
 
@@ -274,11 +283,11 @@ def _send(members: Members, key: str) -> Step:
 def _webhook(members: Members, key: str) -> Step:
     headers = {}
     for name, value in members.pairs("headers"):
-        inner = f"{members.path('headers')}/{name}"
+        at = f"{members.path('headers')}/{escaped(name)}"
         if not isinstance(value, str):
-            members.faults.append(wrong_type(inner, value, "a string"))
-        elif not _HEADER.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
-            members.faults.append(Fault(members.path("headers"), "bad_pattern", f"{shown(name)} is no header."))
+            members.faults.append(wrong_type(at, value, "a string"))
+        elif is_broken(value) or not _HEADER.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            members.faults.append(Fault(at, "bad_pattern", f"{shown(name)} is no header, or its value is broken."))
         else:
             headers[name] = value
     timeout = members.duration("timeout", above_zero=True)
@@ -299,9 +308,9 @@ def _webhook(members: Members, key: str) -> Step:
 
 def _update_profile(members: Members, key: str) -> Step:
     values = dict(members.pairs("set"))
-    members.free("set")
-    for name in values:
+    for name, value in values.items():
         _path_of(name, members, "set", read_path)
+        members.faults.extend(free_faults(value, f"{members.path('set')}/{escaped(name)}"))
     return UpdateProfile(key, values, members.text("next"))
 
 

@@ -81,7 +81,9 @@ def _node(json: Json, at: str, place: _Place) -> Predicate | None:
         place.size.leaves += 1
         return None
     if place.is_counted and kind not in _COUNTED_KINDS:
-        members.fault("kind", "unknown_kind", f"A `where` looks at the counted event only: {', '.join(_COUNTED_KINDS)}.")
+        members.fault(
+            "kind", "unknown_kind", f"A `where` looks at the counted event only: {', '.join(_COUNTED_KINDS)}."
+        )
         return None
     predicate = _KINDS[kind](members, kind, place)
     members.close()

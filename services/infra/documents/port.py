@@ -156,17 +156,22 @@ class Documents(Protocol):
     ) -> list[T]:
         """The documents under any of the prefixes whose next field is below `high`, least of that field first."""
 
-    async def least(
-        self, collection: Collection[T], index: str, prefixes: Sequence[Sequence[Value]]
-    ) -> int | None:
+    async def least(self, collection: Collection[T], index: str, prefixes: Sequence[Sequence[Value]]) -> int | None:
         """The least value of the field after the prefixes, over all of them; None where there is nothing."""
 
     async def scan_many(
-        self, collection: Collection[T], index: str, queries: Sequence[tuple[Sequence[Value], Value | None]], *, limit: int
+        self,
+        collection: Collection[T],
+        index: str,
+        queries: Sequence[tuple[Sequence[Value], Value | None]],
+        *,
+        limit: int,
     ) -> list[list[T]]:
         """For each (equals, low): up to `limit` documents with the next field >= low, ascending; one round trip."""
 
-    async def count_by(self, collection: Collection[T], index: str, equals: Sequence[Value] = ()) -> Mapping[Value, int]:
+    async def count_by(
+        self, collection: Collection[T], index: str, equals: Sequence[Value] = ()
+    ) -> Mapping[Value, int]:
         """How many documents there are for each value of the index field after `equals`."""
 
     async def close(self) -> None:

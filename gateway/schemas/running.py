@@ -1,0 +1,37 @@
+"""Events in, starts, and what our own machinery asks.
+
+Source: contract 3 (Events in, Manual start), 6 and 7.
+"""
+
+from typing import Final
+
+from gateway.schemas.words import ANY_OBJECT, DURATION, ID, TEXT, TIME, Schema, closed, items, ref
+
+_EVENT_ID: Final[Schema] = {**ID, "description": "At most 200 bytes."}
+
+COMPONENTS: Final[dict[str, Schema]] = {
+    "Event": closed(
+        {"id": _EVENT_ID, "type": {"type": "string", "minLength": 1}, "endUserId": _EVENT_ID, "data": ANY_OBJECT, "timestamp": TIME},
+        ["type"],
+    ),
+    "EventBatch": closed({"events": items(ref("Event"), maxItems=1000)}, ["events"]),
+    # Which of the two a body is shows `events`; gateway/intake.py reads both without these schemas, for speed.
+    "EventsIn": {"oneOf": [ref("Event"), ref("EventBatch")]},
+    "ExecutionStart": closed(
+        {"endUserId": _EVENT_ID, "eventId": _EVENT_ID, "data": ANY_OBJECT}, ["endUserId"]
+    ),
+    "StartExecution": closed(
+        {
+            "projectKey": TEXT,
+            "journeyId": TEXT,
+            "endUserId": _EVENT_ID,
+            "eventId": _EVENT_ID,
+            "event": closed(
+                {"id": TEXT, "type": TEXT, "endUserId": TEXT, "data": ANY_OBJECT, "timestamp": TIME}
+            ),
+        },
+        ["projectKey", "journeyId", "endUserId", "eventId"],
+    ),
+    "Dispatch": closed({"projectKey": TEXT, "executionId": TEXT, "executionArn": TEXT}, ["projectKey"]),
+    "ClockAdvance": closed({"advance": DURATION}, ["advance"]),
+}

@@ -1,0 +1,151 @@
+"""The same things in two alphabets: records of the log and messages of the wire; facts and rows here."""
+
+from typing import Any
+
+import msgspec
+from google.protobuf.message import DecodeError
+from journeys.analytics.v1 import analytics_service_pb2 as pb
+from journeys.events.v1.authoring_record_pb2 import AuditRecord
+from journeys.events.v1.execution_record_pb2 import ExecutionRecord, ExecutionState, HistoryRecord
+
+from services.analytics.audit import SYSTEM, AuditPage, AuditQuery, is_notable, sequence
+from services.analytics.facts import RUNNING, Arm, Fact, StepCounts
+from services.analytics.follower import Unreadable
+from services.analytics.projector import Observed
+from services.analytics.repositories import Row
+from services.domain.ids import correlation_id
+from services.infra.log.port import Stored
+
+DEFAULT_LIMIT = 200  # contract 1, limits
+
+
+def observed_from_record(stored: Stored) -> Observed:
+    """What an execution record tells. Raises Unreadable."""
+    try:
+        record = ExecutionRecord.FromString(stored.value)
+    except DecodeError as error:
+        raise Unreadable("not an ExecutionRecord") from error
+    if not (record.key and record.workspace):
+        raise Unreadable("an ExecutionRecord without key or workspace")
+    return Observed(
+        _fact_from_record(record, stored.partition),
+        [_row_from_entry(record, entry, stored, i) for i, entry in enumerate(record.entries)],
+    )
+
+
+def act_from_record(stored: Stored) -> Row:
+    """The row of an authoring act. Raises Unreadable."""
+    try:
+        record = AuditRecord.FromString(stored.value)
+    except DecodeError as error:
+        raise Unreadable("not an AuditRecord") from error
+    if not (record.id and record.workspace):
+        raise Unreadable("an AuditRecord without id or workspace")
+    journey, actor = f"{record.workspace}:{record.journey_id}", record.actor or SYSTEM
+    return Row(
+        key=f"{record.workspace}:{record.id}",
+        journey=journey,
+        notable=journey if is_notable(actor, record.action) else None,
+        at_ms=record.at_ms,
+        seq=sequence(stored.topic, stored.partition, stored.offset, 0),
+        actor=actor,
+        action=record.action,
+        metadata=record.metadata_json,
+    )
+
+
+def query_from_proto(request: pb.ListAuditRequest) -> AuditQuery:
+    """What is asked for; no limit means the default."""
+    return AuditQuery(
+        workspace=request.workspace,
+        journey_id=request.journey_id,
+        limit=request.page.limit or DEFAULT_LIMIT,
+        cursor=request.page.cursor if request.page.HasField("cursor") else None,
+        action_prefix=request.action_prefix or None,
+        actor=request.actor or None,
+        execution_id=request.execution_id or None,
+    )
+
+
+def page_to_proto(page: AuditPage) -> pb.ListAuditResponse:
+    """A page of the timeline."""
+    return pb.ListAuditResponse(entries=[_row_to_proto(row) for row in page.rows], next_cursor=page.cursor)
+
+
+def stats_to_proto(counts: dict[str, StepCounts]) -> pb.GetStepStatsResponse:
+    """Step statistics."""
+    return pb.GetStepStatsResponse(
+        steps=[
+            pb.StepStats(step_id=step, executed=c.executed, skipped=c.skipped, failed=c.failed, waiting=c.waiting)
+            for step, c in counts.items()
+        ]
+    )
+
+
+def _fact_from_record(record: ExecutionRecord, partition: int) -> Fact:
+    state: ExecutionState = record.state
+    status, visits, failed_step = state.status or RUNNING, dict(state.visits), state.failed_step_id
+    failures = [f"{failed_step}-{visits[failed_step]}"] if status == "FAILED" and failed_step in visits else []
+    return Fact(
+        key=record.key,
+        partition=partition,
+        workspace=record.workspace,
+        journey_id=record.journey_id,
+        version=record.version,
+        execution_id=record.execution_id,
+        subject_key=record.subject_key,
+        end_user_id=record.end_user_id,
+        started_at=record.started_at_ms,
+        status=status,
+        transition=state.transition,
+        waiting_step=state.waiting_step_id,
+        visits=visits,
+        results=dict(state.results),
+        arms={step: Arm(arm.arm_id, arm.mode, arm.propensity) for step, arm in state.arms.items()},
+        goals=sorted(set(state.goals_ms)),
+        failures=failures,
+    )
+
+
+def _row_from_entry(record: ExecutionRecord, entry: HistoryRecord, stored: Stored, index: int) -> Row:
+    workspace, journey = record.workspace, f"{record.workspace}:{record.journey_id}"
+    return Row(
+        key=f"{workspace}:{entry.id or f'{record.key}:{record.state.transition}:{index}'}",
+        journey=journey,
+        execution=f"{workspace}:{record.execution_id}" if record.execution_id else None,
+        notable=journey if is_notable(SYSTEM, entry.action) else None,
+        at_ms=entry.at_ms,
+        seq=sequence(stored.topic, stored.partition, stored.offset, index),
+        actor=SYSTEM,
+        action=entry.action,
+        step_id=entry.step_id,
+        end_user_id=record.end_user_id,
+        metadata=entry.metadata_json,
+    )
+
+
+def _row_to_proto(row: Row) -> pb.AuditEntry:
+    metadata = _object(row.metadata)
+    if row.execution_id is not None:
+        metadata["executionId"] = row.execution_id
+        if row.step_id:
+            metadata["stepId"] = row.step_id
+            metadata["correlationId"] = correlation_id(row.execution_id, row.step_id)
+    if row.end_user_id:
+        metadata["endUserId"] = row.end_user_id
+    return pb.AuditEntry(
+        id=row.entry_id,
+        at_ms=row.at_ms,
+        actor=row.actor,
+        action=row.action,
+        metadata_json=msgspec.json.encode(metadata) if metadata else b"",
+    )
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    """A JSON object, or an empty one in the place of anything else: a timeline does not fail for one entry."""
+    try:
+        value = msgspec.json.decode(raw) if raw else {}
+    except msgspec.DecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,206 @@
+"""What analytics knows of one execution, and how two reports of it become one.
+
+Law: `join` is commutative, associative and idempotent, so reports may come late, twice, out of order or not at
+all, and the facts end up the same. `counts_of` depends on a fact alone, so every sum can be recounted.
+
+    member              how two are joined
+    visits              per step the larger number
+    results             per visit the stronger: pending < unknown < skipped < failed < sent
+    arms                set once per step
+    goals, failures     union
+    status, waiting     those of the later transition; within one, the end wins
+
+An end absorbs, so the later transition never undoes it, except where an operator has the failed step repeated:
+then the execution runs again, and its failure stays counted under the visit at which it happened.
+Source: runtime design 11; contract 4, step-stats.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+V = TypeVar("V")
+K = TypeVar("K", int, str)
+
+RUNNING = "RUNNING"
+ENDED = frozenset({"SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED", "REFUSED", "HOLDOUT"})
+OUTSIDE = frozenset({"REFUSED", "HOLDOUT"})  # they never entered a step
+
+_STRENGTH = {"pending": 0, "unknown": 1, "skipped": 2, "failed": 3, "sent": 4}
+_SETTLED = frozenset(_STRENGTH) - {"pending"}
+
+
+class Arm(msgspec.Struct, frozen=True, order=True, gc=False):
+    """The arm an execution was routed to, how, and with which probability."""
+
+    arm_id: str
+    mode: str
+    propensity: float
+
+
+class Fact(msgspec.Struct, kw_only=True, gc=False):
+    """What is known of one execution, refused start or held-out start. Times in ms UTC."""
+
+    key: str
+    revision: int = 0
+    partition: int
+    workspace: str
+    journey_id: str
+    version: int
+    execution_id: str
+    subject_key: str
+    end_user_id: str
+    started_at: int
+    status: str = RUNNING
+    transition: int = 0
+    waiting_step: str = ""
+    visits: dict[str, int] = {}
+    results: dict[str, str] = {}  # "<step>-<visit>": state
+    arms: dict[str, Arm] = {}
+    goals: list[int] = []  # ascending, each once
+    failures: list[str] = []  # "<step>-<visit>" at which it failed; ascending, each once
+
+
+class StepCounts(NamedTuple):
+    """How many visits of a step were executed, skipped, failed, and how many wait in it."""
+
+    executed: int
+    skipped: int
+    failed: int
+    waiting: int
+
+
+def join(one: Fact, other: Fact) -> Fact:
+    """Both reports of one execution as one; `one` itself where the other adds nothing.
+
+    Identity and revision are those of `one`: reports of one execution agree in the former.
+    """
+    visits = _merged(one.visits, other.visits, max)
+    results = _merged(one.results, other.results, _stronger)
+    arms = _merged(one.arms, other.arms, min)  # two never differ; were they to, the order must not matter
+    goals = _united(one.goals, other.goals)
+    failures = _united(one.failures, other.failures)
+    newest = max(one, other, key=_newness)
+    if (
+        visits is one.visits
+        and results is one.results
+        and arms is one.arms
+        and goals is one.goals
+        and failures is one.failures
+        and _newness(newest) == _newness(one)
+    ):
+        return one
+    return Fact(
+        key=one.key,
+        revision=one.revision,
+        partition=one.partition,
+        workspace=one.workspace,
+        journey_id=one.journey_id,
+        version=one.version,
+        execution_id=one.execution_id,
+        subject_key=one.subject_key,
+        end_user_id=one.end_user_id,
+        started_at=one.started_at,
+        status=newest.status,
+        transition=newest.transition,
+        waiting_step=newest.waiting_step,
+        visits=visits,
+        results=results,
+        arms=arms,
+        goals=goals,
+        failures=failures,
+    )
+
+
+def counts_of(fact: Fact) -> dict[str, StepCounts]:
+    """What one execution adds to the statistics of each step.
+
+    A visit with a result counts as that result says; a `pending` one (a send that is still open) counts nowhere.
+    A step without any result was executed at each visit, except that the step somebody waits in counts its last
+    visit as waiting, and a visit at which the execution failed counts as failed. Whoever was stopped or timed out
+    in a wait has left it: executed.
+    """
+    if fact.status in OUTSIDE:
+        return {}
+    tallies = _by_result(fact.results)
+    for name in fact.failures:
+        if fact.results.get(name) not in _SETTLED:
+            _tally(tallies, name).broken += 1
+    counts: dict[str, StepCounts] = {}
+    for step, visits in fact.visits.items():
+        tally = tallies.pop(step, None)
+        is_waiting = fact.waiting_step == step and fact.status not in ENDED
+        if tally is None:
+            counts[step] = StepCounts(max(visits - is_waiting, 0), 0, 0, int(is_waiting))
+            continue
+        waiting = int(is_waiting and tally.last < visits)
+        executed = tally.executed if tally.has_results else max(visits - waiting - tally.broken, 0)
+        counts[step] = StepCounts(executed, tally.skipped, tally.failed + tally.broken, waiting)
+    for step, tally in tallies.items():  # their visits have not been reported yet
+        counts[step] = StepCounts(tally.executed, tally.skipped, tally.failed + tally.broken, 0)
+    return counts
+
+
+class _Tally:
+    """What is known of one step beside its visits. `last`: the last visit with a settled result."""
+
+    __slots__ = ("broken", "executed", "failed", "has_results", "last", "skipped")
+
+    def __init__(self) -> None:
+        self.executed = self.skipped = self.failed = self.broken = self.last = 0
+        self.has_results = False
+
+
+def _by_result(results: Mapping[str, str]) -> dict[str, _Tally]:
+    tallies: dict[str, _Tally] = {}
+    for name, state in results.items():
+        if state not in _STRENGTH:
+            continue
+        tally = _tally(tallies, name)
+        tally.has_results = True
+        if state not in _SETTLED:
+            continue
+        visit = name.rpartition("-")[2]
+        tally.last = max(tally.last, int(visit) if visit.isdecimal() else 0)
+        if state == "skipped":
+            tally.skipped += 1
+        elif state == "failed":
+            tally.failed += 1
+        else:
+            tally.executed += 1
+    return tallies
+
+
+def _tally(tallies: dict[str, _Tally], name: str) -> _Tally:
+    step = name.rpartition("-")[0]
+    tally = tallies.get(step)
+    if tally is None:
+        tally = tallies[step] = _Tally()
+    return tally
+
+
+def _merged(one: dict[str, V], other: Mapping[str, V], better: Callable[[V, V], V]) -> dict[str, V]:
+    merged = one
+    for name, value in other.items():
+        known = one.get(name)
+        if known == value:
+            continue
+        chosen = value if known is None else better(known, value)
+        if chosen != known:
+            if merged is one:
+                merged = dict(one)
+            merged[name] = chosen
+    return merged
+
+
+def _united(one: list[K], other: list[K]) -> list[K]:
+    return one if set(one).issuperset(other) else sorted(set(one).union(other))
+
+
+def _newness(fact: Fact) -> tuple[int, bool, str, str]:
+    return fact.transition, fact.status in ENDED, fact.status, fact.waiting_step
+
+
+def _stronger(one: str, other: str) -> str:
+    return max(one, other, key=lambda state: (_STRENGTH.get(state, -1), state))

@@ -1,0 +1,214 @@
+"""What analytics keeps: facts, counters, the rows of the audit timeline, positions in the log.
+
+Law: repositories know the document store and nothing of the wire. Stored names are for ever.
+"""
+
+import base64
+import binascii
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from services.analytics.facts import Fact
+from services.infra.documents.port import Collection, Documents, Index, Insert, Outcome, Page, Replace, Write
+
+
+class Counter(msgspec.Struct, kw_only=True, gc=False):
+    """The step statistics of one journey over one partition's facts: step -> executed, skipped, failed, waiting."""
+
+    key: str
+    revision: int = 0
+    workspace: str
+    journey_id: str
+    partition: int
+    steps: dict[str, list[int]] = {}
+
+
+class Row(msgspec.Struct, kw_only=True, gc=False):
+    """One entry of the audit timeline. Its key is the entry's id, so an entry said twice is there once."""
+
+    key: str  # "<workspace>:<entry id>"
+    revision: int = 1
+    journey: str  # "<workspace>:<journey id>"
+    execution: str | None = None  # "<workspace>:<execution id>"
+    notable: str | None = None  # the journey again, in the few rows that are not the runtime's routine
+    at_ms: int
+    seq: int  # the order in the log, within one millisecond
+    actor: str
+    action: str
+    step_id: str = ""
+    end_user_id: str = ""
+    metadata: bytes = b""  # a JSON object as it came, or empty
+
+    @property
+    def entry_id(self) -> str:
+        """The entry's id as its writer knows it."""
+        return self.key[len(self.journey.partition(":")[0]) + 1 :]
+
+    @property
+    def execution_id(self) -> str | None:
+        """The execution it tells of, if any."""
+        return None if self.execution is None else self.execution.partition(":")[2]
+
+
+class Position(msgspec.Struct, kw_only=True, gc=False):
+    """How far a projection has come in one partition: everything below `offset` is in the documents."""
+
+    key: str  # "<topic>:<partition>"
+    revision: int = 0
+    offset: int
+
+
+D = TypeVar("D", Fact, Counter, Position)
+
+FACTS = Collection("analytics_facts", Fact, indexes=(Index("by_partition", ("partition",)),))
+COUNTERS = Collection("analytics_counters", Counter, indexes=(Index("by_partition", ("partition",)),))
+ROWS = Collection(
+    "analytics_audit",
+    Row,
+    indexes=(
+        Index("by_journey", ("journey", "at_ms", "seq")),
+        Index("by_execution", ("execution", "at_ms", "seq")),
+        Index("notable", ("notable", "at_ms", "seq")),
+    ),
+)
+POSITIONS = Collection("analytics_positions", Position)
+COLLECTIONS = (FACTS, COUNTERS, ROWS, POSITIONS)
+
+
+class Unsettled(Exception):
+    """Some writes of a batch were not applied; the batch has to be projected again."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A place in the timeline: just behind one row, seen from the newest."""
+
+    at_ms: int
+    seq: int
+    key: str
+
+    def to_cursor(self) -> str:
+        """The place as an opaque text."""
+        return base64.urlsafe_b64encode(msgspec.json.encode((self.at_ms, self.seq, self.key))).decode().rstrip("=")
+
+    @classmethod
+    def from_cursor(cls, cursor: str) -> "Place":
+        """The place a cursor names; ValueError for a text that none of ours says."""
+        try:
+            raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+            place = cls(*msgspec.json.decode(raw, type=tuple[int, int, str]))
+        except (binascii.Error, UnicodeError, msgspec.MsgspecError) as error:
+            raise ValueError("not a cursor") from error
+        if not (-(2**63) <= place.at_ms < 2**63 and 0 <= place.seq < 2**63 - 1):
+            raise ValueError("not a cursor")
+        return place
+
+
+class Facts:
+    """Facts by execution key and by partition."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def known(self, keys: Sequence[str]) -> dict[str, Fact]:
+        """Those that exist, by key."""
+        return await self._documents.get_many(FACTS, keys)
+
+    async def page_of(self, partition: int, after: str | None, limit: int) -> Page[Fact]:
+        """Some facts of a partition, in a stable order."""
+        return await self._documents.scan(FACTS, "by_partition", (partition,), after=after, limit=limit)
+
+
+class Counters:
+    """Step statistics, a document for each journey and partition."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def of_partition(self, partition: int) -> list[Counter]:
+        """All of one partition."""
+        counters: list[Counter] = []
+        after: str | None = None
+        while True:
+            page = await self._documents.scan(COUNTERS, "by_partition", (partition,), after=after, limit=500)
+            counters += page.items
+            if (after := page.cursor) is None:
+                return counters
+
+    async def of_journey(self, workspace: str, journey_id: str, partitions: int) -> list[Counter]:
+        """All of one journey."""
+        keys = [counter_key(workspace, journey_id, partition) for partition in range(partitions)]
+        return list((await self._documents.get_many(COUNTERS, keys)).values())
+
+
+class Timeline:
+    """The audit rows in their order, newest first; of one millisecond the later in the log comes first."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def behind(self, index: str, head: str, place: Place | None, page: int) -> AsyncGenerator[Row, None]:
+        """Rows of an index under `head` that come after `place`, read in pages of `page`."""
+        if place is not None:
+            # First the rest of the place's own millisecond, which may hold any number of rows.
+            async for row in self._scan(index, (head, place.at_ms), place.seq + 1, page):
+                if (row.seq, row.key) < (place.seq, place.key):
+                    yield row
+        async for row in self._scan(index, (head,), None if place is None else place.at_ms, page):
+            yield row
+
+    async def _scan(
+        self, index: str, equals: Sequence[str | int], high: int | None, page: int
+    ) -> AsyncGenerator[Row, None]:
+        after: str | None = None
+        while True:
+            found = await self._documents.scan(ROWS, index, equals, high=high, after=after, limit=page, descending=True)
+            for row in found.items:
+                yield row
+            if (after := found.cursor) is None:
+                return
+
+
+class Positions:
+    """How far the projections have come, for whoever asks another process than the one that projects."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def known(self, topic: str, partitions: Sequence[int]) -> dict[int, Position]:
+        """The stored positions, by partition."""
+        keys = {position_key(topic, partition): partition for partition in partitions}
+        return {keys[key]: found for key, found in (await self._documents.get_many(POSITIONS, list(keys))).items()}
+
+
+def counter_key(workspace: str, journey_id: str, partition: int) -> str:
+    """The key of one journey's counter over one partition."""
+    return f"{workspace}:{journey_id}:{partition}"
+
+
+def position_key(topic: str, partition: int) -> str:
+    """The key of a position."""
+    return f"{topic}:{partition}"
+
+
+def write_of(collection: Collection[D], document: D) -> Write:
+    """The write that stores a document read or made here; raises its revision. Revision 0: it was not there."""
+    document.revision += 1
+    return Insert(collection, document) if document.revision == 1 else Replace(collection, document)
+
+
+def check_settled(writes: Sequence[Write], outcomes: Sequence[Outcome]) -> None:
+    """Raise Unsettled unless every write was applied. A row of the timeline that is there already counts as written."""
+    refused = [
+        (write, outcome)
+        for write, outcome in zip(writes, outcomes, strict=True)
+        if outcome is not Outcome.APPLIED and not (outcome is Outcome.DUPLICATE and write.collection is ROWS)
+    ]
+    if refused:
+        write, outcome = refused[0]
+        raise Unsettled(
+            f"{len(refused)} of {len(writes)} writes; the first, to {write.collection.name}, {outcome.value}"
+        )

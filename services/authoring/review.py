@@ -1,0 +1,117 @@
+"""What stands between a draft and its publication, in the workspace as it is now.
+
+Law: the same review gives warnings on a draft and refusals at publish. It reads every reference of the graph in one
+round, and writes nothing.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from services.authoring.json_text import read_json
+from services.authoring.repositories import (
+    AUDIENCES,
+    COMMUNICATIONS,
+    TRIGGER_CONTRACTS,
+    Communication,
+    Draft,
+    Journey,
+    TriggerContract,
+    key_of,
+)
+from services.domain.errors import Fault
+from services.domain.journey.conditions import audiences_in
+from services.domain.journey.graph import Catalogue, CommunicationInfo, faults_of, not_yet_supported
+from services.domain.journey.model import Graph, Send
+from services.domain.journey.reading import read_settings, read_steps
+from services.domain.journey.step_checks import conditions_of
+from services.infra.documents.port import Documents
+from services.infra.liquid import template_faults
+
+TEMPLATES: Final = ("subject", "body", "text", "title")  # the Liquid members of a communication
+_LARGE: Final = 64 * 1024  # bytes of steps whose review would hold up everybody else
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A draft's graph, what is wrong with it, and what it refers to."""
+
+    graph: Graph
+    faults: tuple[Fault, ...]
+    communications: dict[str, Communication] = field(default_factory=dict)
+    trigger_contract: TriggerContract | None = None
+
+
+async def review(documents: Documents, journey: Journey, draft: Draft) -> Review:
+    """Review a draft of the journey."""
+    if len(draft.steps_json) > _LARGE:
+        read = await asyncio.to_thread(_read, draft.steps_json, draft.settings_json)
+    else:
+        read = _read(draft.steps_json, draft.settings_json)
+    workspace = journey.workspace
+    communications = await documents.get_many(COMMUNICATIONS, [key_of(workspace, id) for id in read.communications])
+    audience_ids = {*read.audiences, *([draft.audience_id] if draft.audience_id else [])}
+    audiences = await documents.get_many(AUDIENCES, [key_of(workspace, id) for id in sorted(audience_ids)])
+    contract = None
+    if draft.trigger_contract_id is not None:
+        contract = await documents.get(TRIGGER_CONTRACTS, key_of(workspace, draft.trigger_contract_id))
+    by_id = {communication.id: communication for communication in communications.values()}
+    catalogue = Catalogue(
+        communications={
+            one.id: CommunicationInfo(comm_type=one.comm_type, channel=one.channel, status=one.status)
+            for one in by_id.values()
+        },
+        audiences=frozenset(one.id for one in audiences.values() if one.listed_at_ms is not None),
+        trigger_contracts=frozenset() if contract is None else frozenset((contract.id,)),
+        audience_id=draft.audience_id,
+        trigger_contract_id=draft.trigger_contract_id,
+        goal_event_name=journey.goal_event_name,
+        template_faults=template_faults,
+    )
+    if len(draft.steps_json) > _LARGE:
+        faults = await asyncio.to_thread(_faults, read, catalogue, by_id)
+    else:
+        faults = _faults(read, catalogue, by_id)
+    return Review(read.graph, tuple(faults), by_id, contract)
+
+
+def content_faults(content: dict[str, object], at: str) -> Iterator[Fault]:
+    """What is wrong with the Liquid of a communication's members; with `at` "" each at its own pointer."""
+    for name in TEMPLATES:
+        text = content.get(name)
+        if isinstance(text, str):
+            for sentence in template_faults(text):
+                yield Fault(at or f"/{name}", "invalid_template", f"{name}: {sentence}" if at else sentence)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    graph: Graph
+    faults: tuple[Fault, ...]
+    communications: tuple[str, ...]
+    audiences: frozenset[str]
+
+
+@lru_cache(maxsize=256)
+def _read(steps_json: bytes, settings_json: bytes) -> _Read:
+    """The graph of a draft. Its shape was sound when it was stored; rules that became stricter since show here."""
+    steps, step_faults = read_steps(read_json(steps_json, "/steps")[0])
+    settings, setting_faults = read_settings(read_json(settings_json, "/settings")[0])
+    graph = Graph(steps, settings)
+    communications = dict.fromkeys(s.communication_id for s in steps if isinstance(s, Send) and s.communication_id)
+    audiences = frozenset(
+        audience for step in steps for condition, _ in conditions_of(step) for audience in audiences_in(condition)
+    )
+    return _Read(graph, (*step_faults, *setting_faults), tuple(communications), audiences)
+
+
+def _faults(read: _Read, catalogue: Catalogue, communications: dict[str, Communication]) -> list[Fault]:
+    faults = [*read.faults, *faults_of(read.graph, catalogue), *not_yet_supported(read.graph)]
+    for i, step in enumerate(read.graph.steps):
+        found = communications.get(step.communication_id) if isinstance(step, Send) else None
+        if found is not None:
+            content = read_json(found.content_json, "")[0]
+            faults.extend(content_faults(content, f"/steps/{i}/communicationId"))
+    return faults

@@ -1,0 +1,17 @@
+"""What fits into one call, the same on both sides.
+
+Law: a limit that only one side knows is a call that fails.
+"""
+
+from typing import Final
+
+MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
+# A body of 1 MiB can hold thousands of faults, and all of them travel in trailing metadata (gRPC's default: 8 KiB).
+MAX_METADATA_BYTES: Final = 16 * 1024 * 1024
+
+SIZES: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+)

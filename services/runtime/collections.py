@@ -1,0 +1,141 @@
+"""What the runtime stores beside profiles: executions, events seen, messages, ownership, replies.
+
+Law: names of collections, fields and indexes are stored: choose once. Times are milliseconds, UTC.
+Source: runtime design 2.
+"""
+
+import msgspec
+
+from services.domain.execution.execution import Execution
+from services.infra.documents.port import Collection, Index
+from services.infra.log.port import Topic
+
+EVENTS = "journeys.events.v1"
+COMMANDS = "journeys.commands.v1"
+DEAD_LETTERS = "journeys.events.v1.dlq"
+EXECUTION_RECORDS = "journeys.executions.v1"
+AUDIT = "journeys.audit.v1"
+CATALOGUE = "journeys.authoring.v1"
+
+TOPICS = (
+    Topic(EVENTS),
+    Topic(COMMANDS),
+    Topic(DEAD_LETTERS),
+    Topic(EXECUTION_RECORDS),
+    Topic(AUDIT),
+    Topic(CATALOGUE, compacted=True),
+)
+
+EXECUTIONS: Collection[Execution] = Collection(
+    "executions",
+    Execution,
+    key="key",
+    revision="transition",
+    epoch="owner_epoch",
+    indexes=(
+        Index("due", ("lane", "due_at")),
+        Index("open", ("subject_key", "open_until")),
+        Index("by_subject", ("subject_key", "journey_id", "started_at")),
+        Index("by_journey", ("workspace_id", "journey_id", "started_at")),
+    ),
+)
+
+
+class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that was accepted: the dedupe identity, what conditions count, and what erasure must find.
+
+    Met again at the same place it is a redelivery; at another, a producer's duplicate.
+    """
+
+    key: str  # <workspace>:<event id>
+    event_id: str
+    name: str
+    at: int  # min(timestamp, received)
+    received_at: int
+    partition: int
+    offset: int
+    subject_key: str | None = None  # None: nobody's event
+    stated_at: int | None = None
+    data_json: bytes = b"{}"
+    revision: int = 1
+
+
+EVENT_RECORDS: Collection[EventRecord] = Collection(
+    "event_records", EventRecord, indexes=(Index("by_subject", ("subject_key", "name", "at")),)
+)
+
+
+class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """One send: its insert is the gate before a provider. `status`: sending, sent, failed, unknown."""
+
+    key: str  # the send id
+    workspace: str
+    journey_id: str
+    journey_version: int
+    execution_id: str
+    subject_key: str
+    end_user_id: str
+    step_id: str
+    channel: str
+    status: str
+    to: str  # masked
+    at: int
+    subject: str = ""
+    body: str = ""
+    text: str = ""
+    title: str = ""
+    sent_at: int | None = None
+    reason: str | None = None
+    revision: int = 1
+
+
+MESSAGES: Collection[MessageDocument] = Collection(
+    "messages",
+    MessageDocument,
+    indexes=(
+        Index("by_subject", ("subject_key", "at")),
+        Index("by_journey", ("workspace", "journey_id", "at")),
+        Index("by_workspace", ("workspace", "at")),
+    ),
+)
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Who owns a partition: every write carries the epoch, so a former owner cannot write."""
+
+    key: str  # the partition's number
+    epoch: int
+    revision: int
+
+
+OWNERS: Collection[Owner] = Collection("owners", Owner)
+
+
+class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The reply to a command, kept for a day for whoever asks again."""
+
+    key: str  # the command id
+    execution_id: str
+    outcome: str  # started, refused, duplicate, done, missing, illegal
+    reason: str | None
+    at: int
+    revision: int = 1
+
+
+COMMAND_RESULTS: Collection[CommandResult] = Collection("command_results", CommandResult)
+
+
+class Sweep(msgspec.Struct, frozen=True, kw_only=True):
+    """Work over all executions of a journey, resumable: the cursor is where the next page begins."""
+
+    key: str  # <workspace>:<journey>:archive
+    workspace: str
+    journey_id: str
+    cursor: str | None
+    done: bool
+    revision: int
+
+
+SWEEPS: Collection[Sweep] = Collection("sweeps", Sweep)
+
+COLLECTIONS = (EXECUTIONS, EVENT_RECORDS, MESSAGES, OWNERS, COMMAND_RESULTS, SWEEPS)

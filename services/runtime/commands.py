@@ -1,0 +1,151 @@
+"""Things asked of one person's executions from outside: start, dispatch, abort, retry.
+
+Law: what is asked is appended to the log first, so it takes the person's lane and survives us; the reply comes
+from that lane after the commit. Source: runtime design 4 (Commands).
+"""
+
+import asyncio
+from uuid import uuid4
+
+from journeys.events.v1.command_record_pb2 import CommandRecord, ExecutionCommand, StartCommand
+from journeys.events.v1.customer_event_pb2 import CustomerEvent
+
+from services.domain import ids
+from services.domain.errors import Late, Missing, NotNow
+from services.domain.execution.execution import Execution
+from services.domain.execution.lifecycle import Status
+from services.infra.clock import Clock
+from services.infra.documents.port import Documents
+from services.infra.log.port import Log, Record
+from services.runtime.catalog import Catalog
+from services.runtime.collections import COMMANDS, EXECUTIONS, CommandResult
+from services.runtime.engine import Engine
+from services.runtime.lanes import log_key, subject_of
+
+REPLY_SECONDS = 8.0
+
+
+class Commands:
+    """Appends commands and awaits their replies."""
+
+    def __init__(self, documents: Documents, log: Log, catalog: Catalog, engine: Engine, clock: Clock) -> None:
+        self._documents = documents
+        self._log = log
+        self._catalog = catalog
+        self._engine = engine
+        self._clock = clock
+
+    async def start(
+        self, workspace: str, journey_id: str, event: CustomerEvent, source: str, actor: str
+    ) -> tuple[str, bool, str | None]:
+        """Decide a start: (execution id, whether it started now, why not).
+
+        Raises Missing (journey), NotNow `illegal_transition` (manual start of a journey that is not published).
+        """
+        await self._catalog.refresh()
+        journey = self._catalog.journey(workspace, journey_id)
+        if journey is None:
+            raise Missing("journey", journey_id)
+        if (
+            journey.latest_version == 0
+            or journey.status == "archived"
+            or (source == "manual" and journey.status != "published")
+        ):
+            raise NotNow("illegal_transition", f"The journey is {journey.status}: nobody can be started in it.")
+        version = self._catalog.version(workspace, journey_id, journey.latest_version)
+        asked = CustomerEvent()
+        asked.CopyFrom(event)
+        asked.id = event.id or uuid4().hex
+        asked.type = event.type or (version.contract.event_name if version and version.contract else "manual")
+        asked.project_key = workspace
+        asked.received_ms = self._clock.now_ms()
+        command = CommandRecord(
+            id=uuid4().hex,
+            workspace=workspace,
+            end_user_id=asked.end_user_id,
+            start=StartCommand(journey_id=journey_id, event=asked, source=source),
+        )
+        result = await self._ask(command)
+        if result.outcome == "missing":
+            raise Missing("journey", journey_id)
+        return result.execution_id, result.outcome == "started", result.reason
+
+    async def dispatch(self, workspace: str, execution_id: str) -> tuple[Execution, bool]:
+        """Do whatever is due for one execution now: (the execution, whether it moved). Raises Missing."""
+        before = await self._find(workspace, None, execution_id)
+        result = await self._ask(
+            CommandRecord(
+                id=uuid4().hex,
+                workspace=workspace,
+                end_user_id=before.subject_id,
+                dispatch=ExecutionCommand(execution_id=execution_id, actor="system"),
+            )
+        )
+        return await self._find(workspace, None, execution_id), result.outcome == "done"
+
+    async def abort(self, workspace: str, journey_id: str, execution_id: str, actor: str) -> Execution:
+        """End a running execution; ending it again is no fault. Raises Missing, NotNow."""
+        before = await self._find(workspace, journey_id, execution_id)
+        if before.status is Status.ABORTED:
+            return before
+        result = await self._ask(
+            CommandRecord(
+                id=uuid4().hex,
+                workspace=workspace,
+                end_user_id=before.subject_id,
+                abort=ExecutionCommand(execution_id=execution_id, actor=actor, reason="aborted"),
+            )
+        )
+        return await self._changed(workspace, journey_id, execution_id, result, "aborted")
+
+    async def retry(self, workspace: str, journey_id: str, execution_id: str, actor: str) -> Execution:
+        """Set a parked or failed execution going again. Raises Missing, NotNow."""
+        before = await self._find(workspace, journey_id, execution_id)
+        result = await self._ask(
+            CommandRecord(
+                id=uuid4().hex,
+                workspace=workspace,
+                end_user_id=before.subject_id,
+                retry=ExecutionCommand(execution_id=execution_id, actor=actor),
+            )
+        )
+        return await self._changed(workspace, journey_id, execution_id, result, "retried")
+
+    async def _changed(
+        self, workspace: str, journey_id: str, execution_id: str, result: CommandResult, verb: str
+    ) -> Execution:
+        if result.outcome == "missing":
+            raise Missing("execution", execution_id)
+        after = await self._find(workspace, journey_id, execution_id)
+        if result.outcome == "unchanged" and not (verb == "aborted" and after.status is Status.ABORTED):
+            raise NotNow("illegal_transition", f"An execution that is {after.status} cannot be {verb}.")
+        return after
+
+    async def _ask(self, command: CommandRecord) -> CommandResult:
+        reply = self._engine.expect(command.id)
+        try:
+            key = log_key(command.workspace, command.end_user_id)
+            await self._log.append(COMMANDS, [Record(key, command.SerializeToString())])
+            return await asyncio.wait_for(asyncio.shield(reply), REPLY_SECONDS)
+        except TimeoutError:
+            raise Late("The command is in the log; its reply did not come in time.") from None
+        finally:
+            reply.cancel()
+
+    async def _find(self, workspace: str, journey_id: str | None, execution_id: str) -> Execution:
+        info = self._catalog.workspace(workspace)
+        if info is None:
+            await self._catalog.refresh()
+            info = self._catalog.workspace(workspace)
+        try:
+            journey, _, end_user_id, _ = ids.parts_of(execution_id)
+        except ValueError:
+            raise Missing("execution", execution_id) from None
+        if info is None or (journey_id is not None and journey != journey_id):
+            raise Missing("execution", execution_id)
+        subject = subject_of(workspace, info.subject_secret, end_user_id)
+        key = ids.execution_key(subject.slot, info.subject_secret, workspace, execution_id)
+        found = await self._documents.get(EXECUTIONS, key)
+        if found is None or found.status in (Status.REFUSED, Status.HOLDOUT):
+            raise Missing("execution", execution_id)
+        return found

@@ -1,0 +1,317 @@
+"""One person's items of a cycle, planned in memory.
+
+Law: the desk has been given everything; it plans one item after another on its own copies and says what to
+write. It awaits nothing. What a plan may read of the past ends at the moment it is planned for.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+import structlog
+
+from services.domain.execution import admission
+from services.domain.execution.execution import LEASE_MS, Execution, Occasion, least_due, published, troubled
+from services.domain.execution.lifecycle import Status
+from services.domain.execution.planner import plan
+from services.domain.execution.triggers import (
+    Abort,
+    EventCame,
+    Former,
+    Profile,
+    Retry,
+    Start,
+    TimerDue,
+    Trigger,
+    View,
+)
+from services.domain.execution.version import Version
+from services.domain.execution.walk import put_at, recipient
+from services.domain.journey.predicate import PastEvent
+from services.infra.documents.port import Insert, Replace, Write
+from services.runtime.acks import Acks
+from services.runtime.catalog import Catalog, WorkspaceInfo
+from services.runtime.collections import EVENTS, EXECUTIONS, CommandResult, EventRecord
+from services.runtime.lanes import Subject
+from services.runtime.work import CommandItem, DueItem, EventItem
+
+RenderAt = Callable[[str, Mapping[str, Any], int], str]  # template, values, now in ms
+logger = structlog.get_logger(__name__)
+_decode = msgspec.json.Decoder().decode
+
+
+@dataclass(slots=True)
+class Held:
+    """An execution on the desk. `stored` is the transition in the store, 0 for one that is not there yet."""
+
+    execution: Execution
+    version: Version
+    stored: int
+    is_changed: bool = False
+    promised: list[str] = field(default_factory=list)
+    acked_entries: set[str] = field(default_factory=set)
+    acked_intents: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Loaded:
+    """What was read for one person."""
+
+    subject: Subject
+    info: WorkspaceInfo
+    profile: Profile
+    executions: dict[str, Execution]
+    suppressed: frozenset[str]
+    events: Mapping[str, Sequence[EventRecord]]  # by name; every counted name is present
+
+
+class Desk:
+    """Plans the items of one person."""
+
+    def __init__(self, loaded: Loaded, catalog: Catalog, render: RenderAt, acks: Acks, epoch: int) -> None:
+        self._loaded = loaded
+        self._catalog = catalog
+        self._render = render
+        self._epoch = epoch
+        self.held: dict[str, Held] = {}
+        self.profile = loaded.profile
+        self.results: list[CommandResult] = []
+        for key, execution in loaded.executions.items():
+            version = catalog.version(execution.workspace_id, execution.journey_id, execution.journey_version)
+            if version is None:
+                continue  # a version the catalogue lost: the execution stays as it is
+            held = self.held[key] = Held(execution, version, execution.transition)
+            self._apply_acks(held, acks)
+
+    def event(self, item: EventItem) -> None:
+        """Goals, exits and waits of what is open; then what the event starts."""
+        record, stored = item.record, item.stored
+        position = (EVENTS, stored.offset)
+        data = data_of(item.event.data_json)
+        came = EventCame(
+            id=record.event_id,
+            type=record.name,
+            data=data,
+            at=record.at,
+            received_at=record.received_at,
+            appended_at=stored.appended_at,
+            position=position,
+            stated_at=record.stated_at,
+        )
+        if item.event.end_user_id == self._loaded.subject.end_user_id:
+            for held in list(self.held.values()):
+                if held.execution.open_until > record.at:
+                    self._plan(held, came, record.received_at)
+        for version in item.starters:
+            occasion = Occasion(
+                event_id=record.event_id,
+                type=record.name,
+                data=data,
+                at=record.at,
+                received_at=record.received_at,
+                source="event",
+                email=recipient(version, data),
+                stated_at=record.stated_at,
+            )
+            self.start(version, occasion, record.received_at, position)
+
+    def start(
+        self, version: Version, occasion: Occasion, now: int, position: tuple[str, int] | None
+    ) -> tuple[str, str, str | None]:
+        """Decide one start; (execution id, started / refused / duplicate, reason)."""
+        for held in self.held.values():
+            former = held.execution
+            if former.journey_id == version.journey_id and former.trigger.event_id == occasion.event_id:
+                return former.execution_id, "duplicate", "duplicate"
+        journey = self._catalog.journey(version.workspace_id, version.journey_id)
+        execution = admission.fresh(
+            version,
+            occasion,
+            self._loaded.subject.end_user_id,
+            slot=self._loaded.subject.slot,
+            subject_secret=self._loaded.info.subject_secret,
+            goal=journey.goal if journey else None,
+            now=now,
+        )
+        held = Held(execution, version, stored=0)
+        self._plan(held, Start(occasion, now, position), now)
+        self.held[execution.key] = held
+        if held.execution.status is Status.RUNNING and held.execution.last_error:
+            return execution.execution_id, "refused", "internal"
+        refusal = held.execution.refusal
+        if refusal is not None:
+            return execution.execution_id, "refused", refusal.reason
+        return execution.execution_id, "started", None
+
+    def due(self, item: DueItem, now: int) -> Held | None:
+        """Fire what is due of one execution; the caller looks after its intents and its outbox."""
+        held = self.held.get(item.key)
+        if held is None or held.execution.parked:
+            return held
+        retry_at = held.execution.retry_at
+        if retry_at is not None:
+            if retry_at > now:
+                return held
+            self._take(held, replace(held.execution, retry_at=None, transition=held.stored + 1))
+        self._plan(held, TimerDue(now), now)
+        return held
+
+    def reclaim(self, held: Held, now: int, is_held: Callable[[str], bool], *, everything: bool) -> None:
+        """Renew the leases of intents and outbox that ran out (or, after a restart, all); what nobody holds is
+        promised again, so that the writer of this write acts on it.
+        """
+        execution = held.execution
+        intents = dict(execution.intents)
+        for key, intent in execution.intents.items():
+            if key in held.promised or not (everything or intent.lease_until <= now):
+                continue
+            intents[key] = replace(intent, lease_until=now + LEASE_MS, attempts=intent.attempts + 1)
+            if not is_held(f"{execution.execution_id}-{key}"):
+                held.promised.append(key)
+        outbox_due_at = execution.outbox_due_at
+        if execution.outbox and not held.is_changed and (everything or (outbox_due_at or 0) <= now):
+            outbox_due_at = now + LEASE_MS  # the write itself makes the engine publish it again
+        if intents != execution.intents or outbox_due_at != execution.outbox_due_at:
+            changed = replace(execution, intents=intents, outbox_due_at=outbox_due_at, transition=held.stored + 1)
+            self._take(held, replace(changed, due_at=least_due(changed)))
+
+    def command(self, item: CommandItem, now: int) -> None:
+        """Do what a command asks and keep its reply."""
+        command = item.command
+        match command.WhichOneof("what"):
+            case "start":
+                reply = self._start_command(item)
+            case "dispatch":
+                reply = self._touch(command.dispatch.execution_id, TimerDue(now), now)
+            case "abort":
+                abort = Abort(command.abort.actor, command.abort.reason or "aborted", now)
+                reply = self._touch(command.abort.execution_id, abort, now)
+            case "retry":
+                reply = self._touch(command.retry.execution_id, Retry(command.retry.actor, now), now)
+            case _:
+                reply = ("", "done", None)
+        self.results.append(
+            CommandResult(key=command.id, execution_id=reply[0], outcome=reply[1], reason=reply[2], at=now)
+        )
+
+    def writes(self) -> list[tuple[Held, Write]]:
+        """One guarded write per changed execution."""
+        found: list[tuple[Held, Write]] = []
+        for held in self.held.values():
+            if held.is_changed:
+                stored = held.stored
+                write: Write = Replace(EXECUTIONS, held.execution) if stored else Insert(EXECUTIONS, held.execution)
+                found.append((held, write))
+        return found
+
+    def _start_command(self, item: CommandItem) -> tuple[str, str, str | None]:
+        command = item.command.start
+        workspace = self._loaded.subject.workspace
+        journey = self._catalog.journey(workspace, command.journey_id)
+        number = command.version if command.HasField("version") else (journey.latest_version if journey else 0)
+        version = self._catalog.version(workspace, command.journey_id, number)
+        if version is None:
+            return "", "missing", None
+        event = command.event
+        received = event.received_ms
+        stated = event.timestamp_ms if event.HasField("timestamp_ms") else None
+        data = data_of(event.data_json)
+        occasion = Occasion(
+            event_id=event.id,
+            type=event.type,
+            data=data,
+            at=received if stated is None else min(stated, received),
+            received_at=received,
+            source=command.source,
+            email=recipient(version, data),
+            stated_at=stated,
+        )
+        # A command stands on another topic: its place says nothing about the events' watermark.
+        return self.start(version, occasion, item.stored.appended_at, None)
+
+    def _touch(self, execution_id: str, trigger: Trigger, now: int) -> tuple[str, str, str | None]:
+        for held in self.held.values():
+            if held.execution.execution_id == execution_id:
+                if held.execution.status in (Status.REFUSED, Status.HOLDOUT):
+                    return execution_id, "missing", None
+                moved = self._plan(held, trigger, now)
+                return execution_id, "done" if moved else "unchanged", held.execution.status.value
+        return execution_id, "missing", None
+
+    def _plan(self, held: Held, trigger: Trigger, now: int) -> bool:
+        try:
+            made = plan(held.version, held.execution, trigger, self._view(held.version, now, trigger), held.stored + 1)
+        except Exception as error:  # one bad execution must not stop its neighbours: it is set aside, alone
+            logger.exception("plan.failed", execution_id=held.execution.execution_id, trigger=type(trigger).__name__)
+            self._take(held, troubled(held.execution, f"{type(error).__name__}: {error}", held.stored + 1, now))
+            return False
+        if made is None:
+            return False
+        self._take(held, made.execution)
+        for key, intent in made.intents.items():
+            held.promised.append(key)
+            if intent.kind == "profile" and intent.values:
+                self.profile = _with_values(self.profile, intent.values)
+        return True
+
+    def _take(self, held: Held, execution: Execution) -> None:
+        held.execution = _owned(execution, self._epoch)
+        held.is_changed = True
+
+    def _view(self, version: Version, now: int, trigger: Trigger) -> View:
+        loaded, catalog = self._loaded, self._catalog
+        workspace = version.workspace_id
+        journey = catalog.journey(workspace, version.journey_id)
+        return View(
+            profile=self.profile,
+            zone=self.profile.timezone or loaded.info.timezone,
+            journey_status=journey.status if journey else "archived",
+            salt=loaded.info.salt,
+            holdout_percent=loaded.info.holdout_percent,
+            audience=lambda audience_id: catalog.audience(workspace, audience_id),
+            events=lambda name: [
+                PastEvent(one.event_id, one.name, one.at, data_of(one.data_json))
+                for one in loaded.events.get(name, ())
+                if one.received_at <= now
+            ],
+            render=lambda template, values: self._render(template, values, now),
+            suppressed=loaded.suppressed,
+            formers=[
+                Former(one.key, one.started_at, one.status is Status.RUNNING, one.trigger.data)
+                for one in (held.execution for held in self.held.values())
+                if one.journey_id == version.journey_id and one.status is not Status.REFUSED
+            ]
+            if isinstance(trigger, Start)
+            else (),
+        )
+
+    def _apply_acks(self, held: Held, acks: Acks) -> None:
+        ack = acks.of(held.execution.key)
+        if ack is None:
+            return
+        held.acked_entries = set(ack.entry_ids)
+        for intent, settled in list(ack.settled.items()):
+            held.acked_intents.append(intent)
+            self._plan(held, settled, settled.now)
+        if held.acked_entries:
+            self._take(held, published(held.execution, held.acked_entries, held.stored + 1))
+
+
+def _owned(execution: Execution, epoch: int) -> Execution:
+    return execution if execution.owner_epoch == epoch else replace(execution, owner_epoch=epoch)
+
+
+def _with_values(profile: Profile, values: Mapping[str, Any]) -> Profile:
+    attributes = dict(profile.attributes)
+    for path, value in values.items():
+        put_at(attributes, tuple(path.split(".")), value)
+    return replace(profile, attributes=attributes)
+
+
+def data_of(raw: bytes) -> dict[str, Any]:
+    """An event's data; what is no JSON object is an empty one."""
+    if not raw or raw == b"{}":
+        return {}
+    value = _decode(raw)
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,306 @@
+"""Effects on the world: sends whose intent is durable.
+
+Law: nothing is called that no written intent asks for; the message's insert is the gate before the call; a
+call in doubt ends as its sender promises. A slow or failing provider never holds the log.
+Source: runtime design 7.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+
+from services.domain.execution.execution import LEASE_MS, Entry, Execution, Result
+from services.domain.execution.triggers import Profile, Settled
+from services.domain.messaging.masking import masked_address
+from services.infra.clock import Clock
+from services.infra.documents.port import Documents, Insert, Outcome, Replace, StoreUnavailable
+from services.infra.log.port import Log, LogUnavailable, Record
+from services.runtime import guards
+from services.runtime.acks import Acks
+from services.runtime.catalog import Catalog
+from services.runtime.collections import EXECUTION_RECORDS, MESSAGES, MessageDocument
+from services.runtime.records import record_of
+from services.runtime.rendering import CannotRender, outgoing
+from services.runtime.senders.port import OutboxSender, OutgoingMessage, Promise, Sender, SendFailed
+
+BATCH = 500
+CAPACITY = 10_000
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """One claimed intent. `is_repeat`: its lease ran out before, so the message store is asked first."""
+
+    execution: Execution
+    intent: str
+    step_id: str
+    channel: str
+    profile: Profile
+    claimed_at: float
+    is_repeat: bool
+
+    @property
+    def send_id(self) -> str:
+        """`<executionId>-<stepId>-<visit>`."""
+        return f"{self.execution.execution_id}-{self.intent}"
+
+
+@dataclass(slots=True)
+class _Ended:
+    send: Send
+    state: str
+    at: int
+    reason: str | None = None
+
+
+class Dispatcher:
+    """Takes claimed sends and settles them, in batches."""
+
+    def __init__(
+        self,
+        documents: Documents,
+        log: Log,
+        catalog: Catalog,
+        clock: Clock,
+        acks: Acks,
+        senders: Mapping[str, Sender] | None = None,
+    ) -> None:
+        self._documents = documents
+        self._log = log
+        self._catalog = catalog
+        self._clock = clock
+        self._acks = acks
+        self._senders = dict(senders or {})
+        self._outbox = OutboxSender()
+        self._queue: deque[Send] = deque()
+        self._held: set[str] = set()
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._calls: set[asyncio.Task[None]] = set()
+        self.settled = asyncio.Event()  # set when an acknowledgement was noted
+
+    def holds(self, send_id: str) -> bool:
+        """Whether that send is in our hands right now."""
+        return send_id in self._held
+
+    def is_idle(self) -> bool:
+        """Nothing queued, nothing under way."""
+        return not self._held
+
+    async def submit(self, sends: list[Send]) -> None:
+        """Queue claimed sends; waits while the queue is full."""
+        if not sends:
+            return
+        await self._room.wait()
+        for send in sends:
+            self._held.add(send.send_id)
+        self._queue.extend(sends)
+        if len(self._queue) >= CAPACITY:
+            self._room.clear()
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Settle batch after batch, until cancelled."""
+        while True:
+            await self._filled.wait()
+            batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            if not self._queue:
+                self._filled.clear()
+            if len(self._queue) < CAPACITY:
+                self._room.set()
+            try:
+                await self._settle(batch)
+            except (StoreUnavailable, LogUnavailable) as error:
+                # The intents keep their leases: they are found again when these run out.
+                logger.warning("dispatch.unavailable", sends=len(batch), error=str(error))
+                self._release(batch)
+                await asyncio.sleep(0.2)
+
+    async def close(self) -> None:
+        """Let calls under way end."""
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=10)
+
+    async def _settle(self, batch: list[Send]) -> None:
+        now = time.monotonic()
+        late = [s for s in batch if not guards.may_still_act(s.claimed_at, now, LEASE_MS / 1000)]
+        self._release(late)
+        batch = [send for send in batch if send not in late] if late else batch
+        ended: list[_Ended] = []
+        repeats = [send.send_id for send in batch if send.is_repeat]
+        known = await self._documents.get_many(MESSAGES, repeats) if repeats else {}
+        own: list[tuple[Send, MessageDocument]] = []
+        calls: list[tuple[Send, OutgoingMessage, MessageDocument]] = []
+        for send in batch:
+            sender = self._sender(send.channel)
+            message = known.get(send.send_id)
+            if not guards.may_call(message) and message is not None:
+                if message.status != "sending":
+                    ended.append(_Ended(send, message.status, message.sent_at or message.at, message.reason))
+                    continue
+                if sender.promise is Promise.AT_MOST_ONCE:
+                    ended.append(await self._give_up(send, message))
+                    continue
+            try:
+                rendered = self._render(send)
+            except CannotRender as error:
+                document = self._document(send, None, "failed", str(error))
+                own.append((send, document))
+                continue
+            if sender.promise is Promise.OWN_STORE:
+                own.append((send, self._document(send, rendered, "sent", None)))
+            else:
+                calls.append((send, rendered, message or self._document(send, rendered, "sending", None)))
+        ended += await self._keep(own)
+        await self._finish(ended)
+        await self._call(calls, known)
+
+    async def _keep(self, own: list[tuple[Send, MessageDocument]]) -> list[_Ended]:
+        """Messages whose insert is the whole send, or that failed before any call."""
+        if not own:
+            return []
+        outcomes = await self._documents.write_many([Insert(MESSAGES, document) for _, document in own])
+        ended = []
+        for (send, document), outcome in zip(own, outcomes, strict=True):
+            if outcome in (Outcome.APPLIED, Outcome.DUPLICATE):
+                ended.append(_Ended(send, document.status, document.sent_at or document.at, document.reason))
+            else:
+                self._release([send])
+        return ended
+
+    async def _call(
+        self, calls: list[tuple[Send, OutgoingMessage, MessageDocument]], known: Mapping[str, MessageDocument]
+    ) -> None:
+        """Pass the gate, then call providers side by side, outside the batch's way."""
+        fresh = [call for call in calls if call[0].send_id not in known]
+        outcomes = await self._documents.write_many([Insert(MESSAGES, document) for _, _, document in fresh])
+        passed = [call for call in calls if call[0].send_id in known]
+        for call, outcome in zip(fresh, outcomes, strict=True):
+            if outcome is Outcome.APPLIED:
+                passed.append(call)
+            else:
+                self._release([call[0]])
+        for send, message, document in passed:
+            task = asyncio.create_task(self._call_one(send, message, document))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    async def _call_one(self, send: Send, message: OutgoingMessage, document: MessageDocument) -> None:
+        sender = self._sender(send.channel)
+        state, reason = "sent", None
+        try:
+            await sender.send(message)
+        except SendFailed as error:
+            state, reason = "failed", str(error)
+        except Exception as error:  # noqa: BLE001  # a vendor's fault of any kind leaves the call in doubt
+            logger.warning("send.in_doubt", send_id=send.send_id, error=type(error).__name__)
+            if sender.promise is Promise.AT_LEAST_ONCE:
+                self._release([send])  # the lease runs out, then again under the same key
+                return
+            state, reason = "unknown", type(error).__name__
+        at = self._clock.now_ms()
+        try:
+            await self._update(document, state, at, reason)
+            await self._finish([_Ended(send, state, at, reason)])
+        except (StoreUnavailable, LogUnavailable):
+            self._release([send])
+
+    async def _give_up(self, send: Send, message: MessageDocument) -> _Ended:
+        """Somebody called and nobody knows how it ended: say so, for ever."""
+        at = self._clock.now_ms()
+        await self._update(message, "unknown", at, "in_doubt")
+        return _Ended(send, "unknown", at, "in_doubt")
+
+    async def _update(self, document: MessageDocument, state: str, at: int, reason: str | None) -> None:
+        changed = msgspec.structs.replace(
+            document,
+            status=state,
+            sent_at=at if state == "sent" else None,
+            reason=reason,
+            revision=document.revision + 1,
+        )
+        await self._documents.write_many([Replace(MESSAGES, changed)])
+
+    async def _finish(self, ended: list[_Ended]) -> None:
+        """Publish what became of the sends, then note it for the executions' next write."""
+        if not ended:
+            return
+        records: list[Record] = []
+        notes: list[tuple[_Ended, Entry]] = []
+        for one in ended:
+            send = one.send
+            detail = {"channel": send.channel, "messageId": send.send_id}
+            if one.reason is not None:
+                detail["reason"] = one.reason
+            action = {"sent": "send.executed", "failed": "send.failed"}.get(one.state, "send.unknown")
+            entry = Entry(f"{send.send_id}:{one.state}", one.at, send.step_id, action, detail)
+            notes.append((one, entry))
+            records.append(record_of(send.execution, [entry], {send.intent: one.state}))
+        await self._log.append(EXECUTION_RECORDS, records)
+        now = time.monotonic()
+        for one, entry in notes:
+            execution = one.send.execution
+            settled = Settled(one.send.intent, Result(one.state, one.at, one.reason), one.at, entry)
+            self._acks.settle(execution.key, execution.workspace_id, execution.subject_id, settled, now)
+        self._release([one.send for one, _ in notes])
+        self.settled.set()
+
+    def _render(self, send: Send) -> OutgoingMessage:
+        execution = send.execution
+        version = self._catalog.version(execution.workspace_id, execution.journey_id, execution.journey_version)
+        step = version.steps.get(send.step_id) if version else None
+        communication = getattr(step, "communication_id", "")
+        pinned = self._catalog.communication(
+            execution.workspace_id, execution.journey_id, execution.journey_version, communication
+        )
+        if pinned is None or version is None:
+            raise CannotRender(f"the version pins no communication {communication!r}")
+        now = self._clock.now_ms()
+        return outgoing(execution, send.send_id, send.step_id, send.channel, pinned, send.profile, version.name, now)
+
+    def _document(
+        self, send: Send, message: OutgoingMessage | None, status: str, reason: str | None
+    ) -> MessageDocument:
+        execution, now = send.execution, self._clock.now_ms()
+        return MessageDocument(
+            key=send.send_id,
+            workspace=execution.workspace_id,
+            journey_id=execution.journey_id,
+            journey_version=execution.journey_version,
+            execution_id=execution.execution_id,
+            subject_key=execution.subject_key,
+            end_user_id=execution.subject_id,
+            step_id=send.step_id,
+            channel=send.channel,
+            status=status,
+            to=", ".join(masked_address(one) for one in message.to) if message else "",
+            at=now,
+            subject=message.subject if message else "",
+            body=message.body if message else "",
+            text=message.text if message else "",
+            title=message.title if message else "",
+            sent_at=now if status == "sent" else None,
+            reason=reason,
+        )
+
+    def _sender(self, channel: str) -> Sender:
+        return self._senders.get(channel, self._outbox)
+
+    def _release(self, sends: list[Send]) -> None:
+        for send in sends:
+            self._held.discard(send.send_id)
+
+
+def send_of(
+    execution: Execution, intent: str, channel: str, profile: Profile, claimed_at: float, is_repeat: bool
+) -> Send:
+    """The send that an intent of an execution asks for."""
+    step_id = execution.intents[intent].step_id
+    return Send(execution, intent, step_id, channel, profile, claimed_at, is_repeat)

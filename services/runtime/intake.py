@@ -1,0 +1,238 @@
+"""From the log into the lanes.
+
+Law: before a batch is decoded the catalogue is read to its end, so that an acknowledged pause or publish
+precedes every event posted after it. An offset is committed only when everything below it has been seen to. A
+record that cannot be read is kept as a dead letter with its reason, and stops nobody.
+Source: runtime design 4.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import structlog
+from google.protobuf.message import DecodeError
+from journeys.events.v1.authoring_record_pb2 import AuditRecord
+from journeys.events.v1.command_record_pb2 import CommandRecord, StartCommand
+from journeys.events.v1.customer_event_pb2 import CustomerEvent
+
+from services.domain.execution.paths import envelope
+from services.domain.execution.version import Version
+from services.domain.journey.paths import event_value
+from services.infra.clock import Clock
+from services.infra.documents.port import Documents, StoreUnavailable
+from services.infra.log.port import Log, LogUnavailable, Record, Stored, Subscription
+from services.runtime import guards
+from services.runtime.catalog import Catalog
+from services.runtime.collections import AUDIT, COMMANDS, DEAD_LETTERS, EVENT_RECORDS, EventRecord
+from services.runtime.desk import data_of
+from services.runtime.engine import Engine
+from services.runtime.ingestion import event_record
+from services.runtime.lanes import log_key
+from services.runtime.work import CommandItem, EventItem
+
+BATCH = 500
+COMMIT_SECONDS = 1.0
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Offsets of one partition in the order they were polled; those at the front that are done can be committed."""
+
+    waiting: deque[tuple[int, "asyncio.Future[None]"]] = field(default_factory=deque)
+    next_offset: int | None = None
+
+    def advance(self) -> int | None:
+        """The offset to go on from after a restart, if it rose."""
+        before = self.next_offset
+        while self.waiting and self.waiting[0][1].done():
+            self.next_offset = self.waiting.popleft()[0] + 1
+        return self.next_offset if self.next_offset != before else None
+
+
+class Intake:
+    """Polls events and commands, and follows them until they are done."""
+
+    def __init__(self, documents: Documents, log: Log, catalog: Catalog, engine: Engine, clock: Clock) -> None:
+        self._documents = documents
+        self._log = log
+        self._catalog = catalog
+        self._engine = engine
+        self._clock = clock
+        self._subscription: Subscription | None = None
+        self._progress: dict[tuple[str, int], _Progress] = {}
+        self._is_handling = False
+
+    async def run(self, subscription: Subscription) -> None:
+        """Handle batch after batch, until cancelled."""
+        self._subscription = subscription
+        committer = asyncio.create_task(self._commit_now_and_then())
+        try:
+            while True:
+                stored = await subscription.poll(BATCH, 1.0)
+                if not stored:
+                    continue
+                self._is_handling = True
+                try:
+                    await self._see_through(stored)
+                finally:
+                    self._is_handling = False
+                await self._engine.room()
+        finally:
+            committer.cancel()
+
+    def is_idle(self) -> bool:
+        """Whether everything appended has been handed to the lanes."""
+        return not self._is_handling and self._subscription is not None and self._subscription.lag() == 0
+
+    async def commit(self) -> None:
+        """Commit how far everything has been seen to."""
+        positions = {
+            place: offset for place, progress in self._progress.items() if (offset := progress.advance()) is not None
+        }
+        if positions and self._subscription is not None:
+            await self._subscription.commit(positions)
+
+    async def _see_through(self, stored: Sequence[Stored]) -> None:
+        while True:
+            try:
+                await self._catalog.refresh()
+                await self._handle(stored)
+                return
+            except (StoreUnavailable, LogUnavailable) as error:
+                logger.warning("intake.unavailable", records=len(stored), error=str(error))
+                await asyncio.sleep(0.2)
+
+    async def _handle(self, stored: Sequence[Stored]) -> None:
+        events: list[tuple[Stored, CustomerEvent]] = []
+        commands: list[tuple[Stored, CommandRecord]] = []
+        dead: list[tuple[Stored, str]] = []
+        for one in stored:
+            try:
+                if one.topic == COMMANDS:
+                    commands.append((one, CommandRecord.FromString(one.value)))
+                else:
+                    event = CustomerEvent.FromString(one.value)
+                    reason = self._unreadable(event)
+                    if reason is None:
+                        events.append((one, event))
+                    else:
+                        dead.append((one, reason))
+            except DecodeError:
+                dead.append((one, "undecodable"))
+        if dead:
+            await self._bury(dead)
+        keys = [f"{event.project_key}:{event.id}" for _, event in events]
+        known = await self._documents.get_many(EVENT_RECORDS, keys) if keys else {}
+        done: dict[tuple[str, int, int], asyncio.Future[None]] = {}
+        seen: dict[str, Stored] = {}
+        for (one, event), key in zip(events, keys, strict=True):
+            record = known.get(key)
+            if key in seen or (record is not None and not guards.is_redelivery(record, one)):
+                continue  # a producer's duplicate: the first decided
+            seen[key] = one
+            future = await self._route(one, event, key, record)
+            if future is not None:
+                done[one.topic, one.partition, one.offset] = future
+        for one, command in commands:
+            done[one.topic, one.partition, one.offset] = self._engine.submit(
+                command.workspace, command.end_user_id, CommandItem(one, command)
+            )
+        finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        finished.set_result(None)
+        for one in stored:
+            progress = self._progress.setdefault((one.topic, one.partition), _Progress())
+            progress.waiting.append((one.offset, done.get((one.topic, one.partition, one.offset), finished)))
+
+    async def _route(
+        self, stored: Stored, event: CustomerEvent, key: str, known: EventRecord | None
+    ) -> "asyncio.Future[None] | None":
+        workspace = event.project_key
+        info = self._catalog.workspace(workspace)
+        if info is None:
+            return None
+        starters = self._catalog.starters(workspace, event.type)
+        is_heard = self._catalog.is_heard(workspace, event.type)
+        if not is_heard and known is not None:
+            return None  # nobody listens, and the record is there already
+        record = known or event_record(key, event, info.subject_secret, stored.partition, stored.offset)
+        own: list[Version] = []
+        others: list[Record] = []
+        missing: list[Record] = []
+        if starters:
+            stated = event.timestamp_ms if event.HasField("timestamp_ms") else None
+            came = envelope(
+                event.id, event.type, event.end_user_id, data_of(event.data_json), stated, event.received_ms
+            )
+            for version in starters:
+                subject = _subject_in(version, came)
+                if subject is None:
+                    missing.append(_subject_missing(version, event))
+                elif subject == event.end_user_id:
+                    own.append(version)
+                else:
+                    others.append(_start_elsewhere(version, event, subject))
+        if missing:
+            await self._log.append(AUDIT, missing)
+        if others:
+            await self._log.append(COMMANDS, others)
+        if not event.end_user_id and known is not None:
+            return None
+        # Nobody's event still goes through a lane where its record has to be written.
+        person = event.end_user_id or f"\x00{event.id}"
+        return self._engine.submit(workspace, person, EventItem(stored, event, record, known is not None, tuple(own)))
+
+    def _unreadable(self, event: CustomerEvent) -> str | None:
+        if not event.id or not event.type or not event.project_key:
+            return "id, type or project key missing"
+        if self._catalog.workspace(event.project_key) is None:
+            return "unknown workspace"
+        return None
+
+    async def _bury(self, dead: Sequence[tuple[Stored, str]]) -> None:
+        records = []
+        for one, reason in dead:
+            logger.warning("intake.dead_letter", topic=one.topic, partition=one.partition, offset=one.offset)
+            place = {"topic": one.topic, "partition": one.partition, "offset": one.offset, "reason": reason}
+            headers = (*one.headers, ("dead-letter", msgspec.json.encode(place)))
+            records.append(Record(one.key, one.value, headers))
+        await self._log.append(DEAD_LETTERS, records)
+
+    async def _commit_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_SECONDS)
+            await self.commit()
+
+
+def _subject_in(version: Version, came: dict[str, object]) -> str | None:
+    path = version.contract.subject_path if version.contract else ("endUserId",)
+    found = event_value(came, path)
+    return found if isinstance(found, str) and found else None
+
+
+def _subject_missing(version: Version, event: CustomerEvent) -> Record:
+    record = AuditRecord(
+        id=f"{version.workspace_id}:{version.journey_id}:{event.id}:subject_missing",
+        workspace=version.workspace_id,
+        journey_id=version.journey_id,
+        at_ms=event.received_ms,
+        actor="system",
+        action="trigger.blocked",
+        metadata_json=msgspec.json.encode(
+            {"reason": "subject_missing", "eventId": event.id, "eventType": event.type, "version": version.number}
+        ),
+    )
+    return Record(f"{version.workspace_id}:{version.journey_id}", record.SerializeToString())
+
+
+def _start_elsewhere(version: Version, event: CustomerEvent, subject: str) -> Record:
+    command = CommandRecord(
+        id=f"{version.workspace_id}:{version.journey_id}:{event.id}:start",
+        workspace=version.workspace_id,
+        end_user_id=subject,
+        start=StartCommand(journey_id=version.journey_id, event=event, source="event", version=version.number),
+    )
+    return Record(log_key(version.workspace_id, subject), command.SerializeToString())

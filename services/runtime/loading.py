@@ -1,0 +1,232 @@
+"""Everything a cycle may read, in a handful of batched look-ups.
+
+Law: reads go by the batch, never by the person; what is read depends only on what the cycle's versions may ask.
+Source: runtime design 4 and 6 (needs are compiled).
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from journeys.events.v1.command_record_pb2 import CommandRecord
+
+from services.domain import ids
+from services.domain.execution.eligibility import normal
+from services.domain.execution.execution import Execution
+from services.domain.execution.lifecycle import Status
+from services.domain.execution.version import Version
+from services.domain.execution.walk import recipient
+from services.infra.documents.port import Documents
+from services.runtime.catalog import Catalog, WorkspaceInfo
+from services.runtime.collections import EVENT_RECORDS, EXECUTIONS, EventRecord
+from services.runtime.desk import Loaded, data_of
+from services.runtime.lanes import Subject
+from services.runtime.subject_documents import SUBJECTS, SUPPRESSIONS, SubjectDocument, profile_of
+from services.runtime.work import AckItem, CommandItem, DueItem, EventItem, Item
+
+MOST_OPEN = 10_000  # executions of one person that are still open
+MOST_EVENTS = 10_000  # events of one person under one name
+
+
+@dataclass(slots=True)
+class Asked:
+    """What the items of one person need."""
+
+    subject: Subject
+    info: WorkspaceInfo
+    items: list[Item]
+    keys: set[str] = field(default_factory=set)
+    journeys: set[str] = field(default_factory=set)  # of which earlier entries matter
+    versions: list[Version] = field(default_factory=list)
+    open_from: int | None = None  # executions open after this moment
+    is_acks_only: bool = True
+
+
+def asked(subject: Subject, info: WorkspaceInfo, items: list[Item], catalog: Catalog, is_certain: bool) -> Asked:
+    """Work out what to read. `is_certain`: no record of these items can have been handled before."""
+    need = Asked(subject, info, items)
+    for item in items:
+        payload = item.payload
+        match payload:
+            case EventItem():
+                need.is_acks_only = False
+                at = payload.record.at + 1
+                need.open_from = at if need.open_from is None else min(at, need.open_from)
+                for version in payload.starters:
+                    need.versions.append(version)
+                    if (
+                        not is_certain
+                        or version.graph.settings.reentry.mode != "every_event"
+                        or (version.graph.settings.reentry.min_interval_ms is not None)
+                    ):
+                        need.journeys.add(version.journey_id)
+            case CommandItem(command=command):
+                need.is_acks_only = False
+                if command.HasField("start"):
+                    need.journeys.add(command.start.journey_id)
+                    journey = catalog.journey(subject.workspace, command.start.journey_id)
+                    number = command.start.version or (journey.latest_version if journey else 0)
+                    started = catalog.version(subject.workspace, command.start.journey_id, number)
+                    if started is not None:
+                        need.versions.append(started)
+                else:
+                    need.keys.add(key_of(subject, info, _touched(command)))
+            case DueItem(key=key):
+                need.is_acks_only = False
+                need.keys.add(key)
+            case AckItem(key=key):
+                need.keys.add(key)
+    return need
+
+
+def key_of(subject: Subject, info: WorkspaceInfo, execution_id: str) -> str:
+    """The document key of an execution of this person."""
+    return ids.execution_key(subject.slot, info.subject_secret, subject.workspace, execution_id)
+
+
+async def load(
+    documents: Documents, catalog: Catalog, needs: Sequence[Asked], recent: dict[str, Execution]
+) -> list[tuple[Loaded, SubjectDocument | None]]:
+    """Read for all of them at once."""
+    executions = await _executions(documents, needs, recent)
+    full = [i for i, need in enumerate(needs) if not need.is_acks_only or _awaits_result(executions[i].values())]
+    profiles = await documents.get_many(
+        SUBJECTS, [f"{needs[i].subject.workspace}:{needs[i].subject.end_user_id}" for i in full]
+    )
+    documents_of: list[SubjectDocument | None] = [None] * len(needs)
+    addresses: dict[int, set[str]] = {}
+    queries: list[tuple[int, str]] = []
+    for i in full:
+        need = needs[i]
+        workspace = need.subject.workspace
+        found = documents_of[i] = profiles.get(f"{workspace}:{need.subject.end_user_id}")
+        addresses[i] = _addresses(need, found, executions[i].values())
+        names: set[str] = set()
+        for version in _versions(need, executions[i].values(), catalog):
+            names |= catalog.event_names_of(workspace, version)
+        queries.extend((i, name) for name in names)
+    suppressed, histories = await asyncio.gather(
+        documents.get_many(
+            SUPPRESSIONS, list({f"{needs[i].subject.workspace}:{a}" for i, all_ in addresses.items() for a in all_})
+        ),
+        _histories(documents, needs, queries),
+    )
+    return [
+        (
+            Loaded(
+                subject=need.subject,
+                info=need.info,
+                profile=profile_of(documents_of[i], need.subject.end_user_id),
+                executions=executions[i],
+                suppressed=frozenset(a for a in addresses.get(i, ()) if f"{need.subject.workspace}:{a}" in suppressed),
+                events=histories.get(i, {}),
+            ),
+            documents_of[i],
+        )
+        for i, need in enumerate(needs)
+    ]
+
+
+async def _executions(
+    documents: Documents, needs: Sequence[Asked], recent: dict[str, Execution]
+) -> list[dict[str, Execution]]:
+    opens = [(i, need) for i, need in enumerate(needs) if need.open_from is not None]
+    formers = [(i, need, journey) for i, need in enumerate(needs) for journey in need.journeys]
+    keys = [key for need in needs for key in need.keys if not (need.is_acks_only and key in recent)]
+    open_pages, former_pages, by_key = await asyncio.gather(
+        _scans(documents, "open", [((need.subject.key,), need.open_from) for _, need in opens], MOST_OPEN),
+        _scans(documents, "by_subject", [((n.subject.key, journey), None) for _, n, journey in formers], MOST_OPEN),
+        documents.get_many(EXECUTIONS, keys) if keys else _nothing(),
+    )
+    found: list[dict[str, Execution]] = [{} for _ in needs]
+    for (i, _), page in zip(opens, open_pages, strict=True):
+        found[i].update((one.key, one) for one in page)
+    for (i, _, _), page in zip(formers, former_pages, strict=True):
+        found[i].update((one.key, one) for one in page)
+    for i, need in enumerate(needs):
+        for key in need.keys:
+            one = by_key.get(key) or recent.get(key)
+            if one is not None:
+                found[i][key] = one
+    return found
+
+
+async def _nothing() -> dict[str, Execution]:
+    return {}
+
+
+async def _scans(
+    documents: Documents, index: str, queries: list[tuple[tuple[str, ...], int | None]], limit: int
+) -> list[list[Execution]]:
+    return await documents.scan_many(EXECUTIONS, index, queries, limit=limit) if queries else []
+
+
+async def _histories(
+    documents: Documents, needs: Sequence[Asked], queries: list[tuple[int, str]]
+) -> dict[int, dict[str, list[EventRecord]]]:
+    if not queries:
+        return {}
+    pages = await documents.scan_many(
+        EVENT_RECORDS, "by_subject", [((needs[i].subject.key, name), None) for i, name in queries], limit=MOST_EVENTS
+    )
+    found: dict[int, dict[str, list[EventRecord]]] = defaultdict(dict)
+    for (i, name), page in zip(queries, pages, strict=True):
+        found[i][name] = page
+    # An event that no producer's ingestion recorded is in this cycle's hands alone.
+    for i, need in enumerate(needs):
+        for item in need.items:
+            if isinstance(item.payload, EventItem) and not item.payload.is_recorded:
+                history = found[i].get(item.payload.record.name)
+                if history is not None:
+                    history.append(item.payload.record)
+    return found
+
+
+def _versions(need: Asked, executions: Iterable[Execution], catalog: Catalog) -> list[Version]:
+    found = list(need.versions)
+    seen: set[tuple[str, int]] = set()
+    for one in executions:
+        name = (one.journey_id, one.journey_version)
+        if one.status is Status.RUNNING and name not in seen:
+            seen.add(name)
+            version = catalog.version(one.workspace_id, *name)
+            if version is not None:
+                found.append(version)
+    return found
+
+
+def _addresses(need: Asked, found: SubjectDocument | None, executions: Iterable[Execution]) -> set[str]:
+    addresses = {one.trigger.email for one in executions if one.trigger.email}
+    if found is not None:
+        addresses.update(found.mobile_push)
+        if found.email:
+            addresses.add(found.email)
+    for item in need.items:
+        if isinstance(item.payload, EventItem | CommandItem) and any(
+            version.contract and version.contract.email_path for version in need.versions
+        ):
+            addresses.update(_event_emails(item.payload, need.versions))
+    return {normal(address) for address in addresses}
+
+
+def _event_emails(payload: EventItem | CommandItem, versions: Sequence[Version]) -> set[str]:
+    event = payload.event if isinstance(payload, EventItem) else payload.command.start.event
+    data = data_of(event.data_json)
+    return {email for version in versions if (email := recipient(version, data))}
+
+
+def _awaits_result(executions: Iterable[Execution]) -> bool:
+    return any(one.wait is not None and one.wait.mode == "result" for one in executions)
+
+
+def _touched(command: CommandRecord) -> str:
+    match command.WhichOneof("what"):
+        case "dispatch":
+            return command.dispatch.execution_id
+        case "abort":
+            return command.abort.execution_id
+        case "retry":
+            return command.retry.execution_id
+        case _:
+            return ""

@@ -1,0 +1,74 @@
+"""Executions as the rest of the house hears of them: records on `journeys.executions.v1`.
+
+Law: a record carries the whole state and the entries that are new, so duplicates, gaps and order do no harm.
+Source: runtime design 11.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from journeys.events.v1.execution_record_pb2 import ArmChoice, ExecutionRecord, ExecutionState, HistoryRecord
+
+from services.domain import ids
+from services.domain.execution.execution import Entry, Execution
+from services.infra.log.port import Record
+from services.runtime.lanes import log_key
+
+_json = msgspec.json.Encoder()
+
+
+def record_of(execution: Execution, entries: Iterable[Entry], results: Mapping[str, str] | None = None) -> Record:
+    """The log record of an execution's state with some entries; `results` are those settled since the write."""
+    states = {key: result.state for key, result in execution.results.items()}
+    for key, intent in execution.intents.items():
+        if intent.kind == "send":
+            states.setdefault(key, "pending")
+    states.update(results or {})
+    wait = execution.wait
+    message = ExecutionRecord(
+        key=execution.key,
+        workspace=execution.workspace_id,
+        journey_id=execution.journey_id,
+        version=execution.journey_version,
+        execution_id=execution.execution_id,
+        subject_key=execution.subject_key,
+        end_user_id=execution.subject_id,
+        started_at_ms=execution.started_at,
+        state=ExecutionState(
+            status=execution.status,
+            visits=execution.visits,
+            results=states,
+            waiting_step_id=wait.step_id if wait and wait.mode != "result" else "",
+            transition=execution.transition,
+            goals_ms=[goal.at for goal in execution.goals],
+            arms={
+                step: ArmChoice(arm_id=arm.arm_id, mode=arm.mode, propensity=arm.propensity)
+                for step, arm in execution.arms.items()
+            },
+            failed_step_id=execution.failed_step_id or "",
+        ),
+        entries=[
+            HistoryRecord(
+                id=entry.id,
+                at_ms=entry.at,
+                step_id=entry.step_id,
+                action=entry.action,
+                metadata_json=_json.encode(metadata_of(execution, entry)),
+            )
+            for entry in entries
+        ],
+    )
+    return Record(log_key(execution.workspace_id, execution.subject_id), message.SerializeToString())
+
+
+def metadata_of(execution: Execution, entry: Entry) -> dict[str, Any]:
+    """What the audit says of an entry: the entry's own detail, and what ties it to its execution."""
+    return {
+        "executionId": execution.execution_id,
+        "stepId": entry.step_id,
+        "correlationId": ids.correlation_id(execution.execution_id, entry.step_id),
+        "endUserId": execution.subject_id,
+        "version": execution.journey_version,
+        **entry.detail,
+    }

@@ -1,0 +1,275 @@
+"""The people of a workspace: put, get, patch, list, import, and what journeys write into profiles.
+
+Law: one guarded write a change. A writer that named the state it read (ETag) is refused when that is gone; one
+that did not is given the newer state and tries again. An effect of a journey is applied once, by its intent's id.
+Source: contract 3, Subjects; runtime design 7.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from services.domain.errors import Fault, Invalid, Missing, Unavailable, Unmatched
+from services.domain.execution.walk import put_at
+from services.infra.clock import Clock
+from services.infra.documents.port import (
+    Documents,
+    DuplicateKey,
+    Insert,
+    Outcome,
+    Page,
+    Replace,
+    StaleRevision,
+    Write,
+)
+from services.runtime.paging import PageRequest, page_of
+from services.runtime.profiles import ProfileInput, parse_json, patched_profile, read_named_profile, read_profile
+from services.runtime.subject_documents import (
+    EFFECTS_KEPT,
+    SUBJECTS,
+    SubjectDocument,
+    empty_subject,
+    subject_document_key,
+)
+
+ATTEMPTS = 30  # of a write that met another: a person has one lane and few writers
+MAX_IMPORT = 1_000
+ANY = "*"  # as an ETag: whatever is there, but something
+
+Change = Callable[[SubjectDocument | None], SubjectDocument | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFault:
+    """One line of an import that was refused; `index` counts from 0."""
+
+    index: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What became of a batch: a line of one id after another of the same counts as an update."""
+
+    created: int
+    updated: int
+    faults: tuple[ImportFault, ...]
+
+
+class Subjects:
+    """Use cases on profiles. All may raise StoreUnavailable, and Unavailable if writers keep meeting."""
+
+    def __init__(self, documents: Documents, clock: Clock) -> None:
+        self._documents = documents
+        self._clock = clock
+
+    async def get(self, workspace: str, end_user_id: str) -> SubjectDocument:
+        """The person's profile. Raises Missing."""
+        document = await self._documents.get(SUBJECTS, subject_document_key(workspace, end_user_id))
+        if document is None:
+            raise Missing("subject", end_user_id)
+        return document
+
+    async def put(
+        self, workspace: str, end_user_id: str, profile_json: bytes, etag: str | None = None
+    ) -> tuple[SubjectDocument, bool]:
+        """Replace the profile; whether it was made. Raises Invalid, Unmatched."""
+        profile = read_profile(parse_json(profile_json), end_user_id)
+        existed = False
+
+        def replaced(document: SubjectDocument | None) -> SubjectDocument:
+            nonlocal existed
+            existed = document is not None
+            return written(workspace, end_user_id, document, profile, self._clock.now_ms())
+
+        return await self._change(workspace, end_user_id, etag, replaced), not existed
+
+    async def patch(
+        self, workspace: str, end_user_id: str, merge_patch_json: bytes, etag: str | None = None
+    ) -> SubjectDocument:
+        """Merge into the profile (RFC 7396). Raises Missing, Invalid, Unmatched."""
+        patch = parse_json(merge_patch_json)
+
+        def merged(document: SubjectDocument | None) -> SubjectDocument:
+            if document is None:
+                raise Missing("subject", end_user_id)
+            profile = patched_profile(profile_in(document), patch, end_user_id)
+            return written(workspace, end_user_id, document, profile, self._clock.now_ms())
+
+        return await self._change(workspace, end_user_id, etag, merged)
+
+    async def list(
+        self, workspace: str, page: PageRequest, email: str | None = None, query: str | None = None
+    ) -> Page[SubjectDocument]:
+        """People by id; or those with an e-mail address (without case); or those whose id or address holds a text.
+
+        A page of a search may be short and still have a next one. Raises Invalid (a foreign cursor).
+        """
+        if email is not None:
+            return await page_of(self._documents, SUBJECTS, "by_email", (workspace, email.lower()), page)
+        keep = None if query is None else _holding(query.lower())
+        return await page_of(self._documents, SUBJECTS, "by_id", (workspace,), page, keep)
+
+    async def import_batch(self, workspace: str, profiles_json: Sequence[bytes]) -> Imported:
+        """Put up to 1,000 profiles, each on its own, those of one id in the order given. Raises Invalid (too many)."""
+        if len(profiles_json) > MAX_IMPORT:
+            message = f"A batch has at most {MAX_IMPORT} profiles."
+            raise Invalid("batch_too_large", message, [Fault("/profiles", "batch_too_large", message)])
+        faults: list[ImportFault] = []
+        profiles: dict[str, ProfileInput] = {}
+        accepted = 0
+        for index, line in enumerate(profiles_json):
+            try:
+                end_user_id, profile = read_named_profile(parse_json(line))
+            except Invalid as refusal:
+                faults.append(ImportFault(index, refusal.reason, _told(refusal)))
+            else:
+                # Each replaces the whole profile, so of one person only the last has to be written.
+                profiles[end_user_id] = profile
+                accepted += 1
+        created = await self._put_all(workspace, profiles)
+        return Imported(created, accepted - created, tuple(faults))
+
+    async def apply_effect(self, workspace: str, end_user_id: str, intent_id: str, values: Mapping[str, Any]) -> bool:
+        """Set attributes at dotted paths, once for all time; False if this intent had done so before.
+
+        A person nobody knows yet gets a profile.
+        """
+        applied = False
+
+        def changed(document: SubjectDocument | None) -> SubjectDocument | None:
+            nonlocal applied
+            now = self._clock.now_ms()
+            before = document or empty_subject(workspace, end_user_id, now)
+            applied = intent_id not in before.applied_effects
+            if not applied:
+                return None
+            attributes = dict(before.attributes)
+            for path, value in values.items():
+                put_at(attributes, tuple(path.split(".")), value)
+            return msgspec.structs.replace(
+                before,
+                revision=before.revision + 1 if document else 1,
+                attributes=attributes,
+                applied_effects=(*before.applied_effects, intent_id)[-EFFECTS_KEPT:],
+                updated_at=now,
+            )
+
+        await self._write(workspace, end_user_id, changed)
+        return applied
+
+    async def _change(
+        self,
+        workspace: str,
+        end_user_id: str,
+        etag: str | None,
+        change: Callable[[SubjectDocument | None], SubjectDocument],
+    ) -> SubjectDocument:
+        result: SubjectDocument | None = None
+
+        def guarded(document: SubjectDocument | None) -> SubjectDocument:
+            nonlocal result
+            if etag is not None and (document is None or etag not in (ANY, document.etag)):
+                raise Unmatched("precondition_failed", "The profile has changed since it was read.")
+            result = change(document)
+            return result
+
+        await self._write(workspace, end_user_id, guarded)
+        assert result is not None
+        return result
+
+    async def _write(self, workspace: str, end_user_id: str, change: Change) -> None:
+        """Read, change, write under guard, and again if somebody came between; a change to None writes nothing."""
+        key = subject_document_key(workspace, end_user_id)
+        for attempt in range(ATTEMPTS):
+            before = await self._documents.get(SUBJECTS, key)
+            after = change(before)
+            if after is None:
+                return
+            try:
+                if before is None:
+                    await self._documents.insert(SUBJECTS, after)
+                else:
+                    await self._documents.replace(SUBJECTS, after)
+                return
+            except (StaleRevision, DuplicateKey):
+                await asyncio.sleep(0 if attempt < 3 else 0.001 * attempt)
+        raise Unavailable("This profile is being changed by others; try again.")
+
+    async def _put_all(self, workspace: str, profiles: Mapping[str, ProfileInput]) -> int:
+        """Write all profiles, one read and one write a round; how many people are new."""
+        made: set[str] = set()
+        waiting = list(profiles)
+        if not waiting:
+            return 0
+        for attempt in range(ATTEMPTS):
+            keys = [subject_document_key(workspace, end_user_id) for end_user_id in waiting]
+            stored = await self._documents.get_many(SUBJECTS, keys)
+            now = self._clock.now_ms()
+            writes: list[Write] = []
+            for end_user_id, key in zip(waiting, keys, strict=True):
+                before = stored.get(key)
+                after = written(workspace, end_user_id, before, profiles[end_user_id], now)
+                writes.append(Insert(SUBJECTS, after) if before is None else Replace(SUBJECTS, after))
+            outcomes = await self._documents.write_many(writes)
+            unsettled = []
+            for end_user_id, write, outcome in zip(waiting, writes, outcomes, strict=True):
+                if isinstance(write, Insert) and outcome in (Outcome.APPLIED, Outcome.IN_DOUBT):
+                    made.add(end_user_id)  # in doubt, it is written again as an update and was new all the same
+                if outcome is not Outcome.APPLIED:
+                    unsettled.append(end_user_id)
+            if not unsettled:
+                return len(made)
+            waiting = unsettled
+            await asyncio.sleep(0 if attempt < 3 else 0.001 * attempt)
+        raise Unavailable("Some of these profiles are being changed by others; try again.")
+
+
+def written(
+    workspace: str, end_user_id: str, before: SubjectDocument | None, profile: ProfileInput, now: int
+) -> SubjectDocument:
+    """The document that holds this profile now; what a client cannot write stays as it was."""
+    return SubjectDocument(
+        key=subject_document_key(workspace, end_user_id),
+        workspace=workspace,
+        end_user_id=end_user_id,
+        revision=before.revision + 1 if before else 1,
+        attributes=profile.attributes,
+        email=profile.email,
+        email_lower=None if profile.email is None else profile.email.lower(),
+        mobile_push=profile.mobile_push,
+        timezone=profile.timezone,
+        locale=profile.locale,
+        preferences=profile.preferences,
+        global_opt_out=profile.global_opt_out,
+        applied_effects=before.applied_effects if before else (),
+        created_at=before.created_at if before else now,
+        updated_at=now,
+    )
+
+
+def profile_in(document: SubjectDocument) -> ProfileInput:
+    """What a client could have written to get this document."""
+    return ProfileInput(
+        attributes=document.attributes,
+        email=document.email,
+        mobile_push=document.mobile_push,
+        timezone=document.timezone,
+        locale=document.locale,
+        preferences=document.preferences,
+        global_opt_out=document.global_opt_out,
+    )
+
+
+def _holding(text: str) -> Callable[[SubjectDocument], bool]:
+    return lambda document: text in document.end_user_id.lower() or text in (document.email_lower or "")
+
+
+def _told(refusal: Invalid) -> str:
+    """All faults of a line in one sentence, since a line has room for one."""
+    told = "; ".join(f"{fault.path or '/'}: {fault.message}" for fault in refusal.faults[:5])
+    return told or refusal.message

@@ -1,0 +1,84 @@
+"""What can be asked of one person's lane.
+
+Law: every item names its subject and the moment it belongs to; items of one subject are handled in the order
+of their moments, arrival breaking ties.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from journeys.events.v1.command_record_pb2 import CommandRecord
+from journeys.events.v1.customer_event_pb2 import CustomerEvent
+
+from services.domain.execution.execution import Execution
+from services.domain.execution.version import Version
+from services.infra.log.port import Stored
+from services.runtime.collections import EventRecord
+
+
+@dataclass(frozen=True, slots=True)
+class EventItem:
+    """A customer event of this person: goals, exits and waits, then the versions it starts."""
+
+    stored: Stored
+    event: CustomerEvent
+    record: EventRecord
+    is_recorded: bool  # the event record is in the store already
+    starters: tuple[Version, ...]
+
+    @property
+    def at(self) -> int:
+        """When it is to be handled."""
+        return self.record.received_at
+
+
+@dataclass(frozen=True, slots=True)
+class CommandItem:
+    """A command from the log."""
+
+    stored: Stored
+    command: CommandRecord
+
+    @property
+    def at(self) -> int:
+        """When it is to be handled."""
+        return self.stored.appended_at
+
+
+@dataclass(frozen=True, slots=True)
+class DueItem:
+    """An execution whose alarm rang."""
+
+    key: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class AckItem:
+    """Acknowledgements to be written although nothing else happens."""
+
+    key: str
+    at: int
+
+
+Payload = EventItem | CommandItem | DueItem | AckItem
+
+
+@dataclass(slots=True)
+class Item:
+    """One payload on its way through a lane; `done` is set when it needs no more care."""
+
+    workspace: str
+    end_user_id: str
+    payload: Payload
+    done: "asyncio.Future[None]"
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """An execution whose write was applied: what follows from it."""
+
+    execution: Execution
+    promised: tuple[str, ...]
+    version: Version
