@@ -16,7 +16,7 @@ from journeys.authoring.v1.workspace_service_pb2 import AuthenticateRequest
 
 from gateway.context import AUTHENTICATOR, OPTIONS, Caller, Context
 from gateway.declaration import RANK, Role
-from gateway.errors import Problem, forbidden
+from gateway.errors import forbidden, unauthenticated
 from services.infra.grpc.caller import SYSTEM
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Authenticator:
         if kept is not None and now < kept[0]:
             return kept[1]
         if not 0 < len(credential) <= MAX_CREDENTIAL or not (credential.isascii() and credential.isprintable()):
-            raise Problem(401, "unauthenticated", "This is no session or key of ours.")
+            raise unauthenticated("This is no session or key of ours.")
         began = self._round
         if kind == "session":
             request = AuthenticateRequest(session_token=credential)
@@ -92,21 +92,18 @@ async def identify(request: web.Request, context: Context, role: Role) -> None:
     headers = request.headers
     if role is Role.INTERNAL:
         if not authenticator.is_internal(headers.get("Authorization")):
-            raise _unknown("Bearer", "This route needs one of the server's own keys.")
+            raise unauthenticated("This route needs one of the server's own keys.", "Bearer")
         context.caller = Caller("", "", SYSTEM, "", Role.INTERNAL)
         return
-    try:
-        if (key := headers.get("X-Api-Key")) is not None:
-            context.caller = await authenticator.by_api_key(key)
-        elif (token := session_of(headers.get("Cookie"))) is not None:
-            if request.method not in SAFE_METHODS and not is_same_site(request):
-                raise forbidden("A session cookie is taken from pages of this site only.", "cross_site_request")
-            context.session_token = token
-            context.caller = await authenticator.by_session(token)
-        else:
-            raise _unknown("Session", "Sign in (POST /api/session) or send an API key (x-api-key).")
-    except Problem as problem:
-        raise _unknown("Session", problem.detail) if problem.status == 401 else problem from None
+    if (key := headers.get("X-Api-Key")) is not None:
+        context.caller = await authenticator.by_api_key(key)
+    elif (token := session_of(headers.get("Cookie"))) is not None:
+        if request.method not in SAFE_METHODS and not is_same_site(request):
+            raise forbidden("A session cookie is taken from pages of this site only.", "cross_site_request")
+        context.session_token = token
+        context.caller = await authenticator.by_session(token)
+    else:
+        raise unauthenticated("Sign in (POST /api/session) or send an API key (x-api-key).")
     if RANK[context.caller.role] < RANK[role]:
         raise forbidden(f"This needs the role {role}; yours is {context.caller.role}.")
 
@@ -146,7 +143,3 @@ def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
-
-def _unknown(scheme: str, detail: str) -> Problem:
-    # RFC 9110 wants the header on every 401; neither scheme makes a browser ask for a password.
-    return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": f'{scheme} realm="journeys"'})

@@ -94,9 +94,9 @@ def not_found(what: str = "There is nothing here.") -> Problem:
     return Problem(404, "not_found", what)
 
 
-def unauthenticated(detail: str) -> Problem:
-    """401."""
-    return Problem(401, "unauthenticated", detail)
+def unauthenticated(detail: str, scheme: str = "Session") -> Problem:
+    """401. RFC 9110 wants WWW-Authenticate; neither of our schemes makes a browser ask for a password."""
+    return Problem(401, "unauthenticated", detail, headers={"WWW-Authenticate": f'{scheme} realm="journeys"'})
 
 
 def forbidden(detail: str, code: str = "forbidden") -> Problem:
@@ -148,7 +148,7 @@ def problem_reply(problem: Problem, instance: str, request_id: str) -> web.Respo
         "title": _title(problem.status),
         "status": problem.status,
         "detail": problem.detail,
-        "instance": instance,
+        "instance": _cleaned(instance),
         "code": problem.code,
         "requestId": request_id,
     }
@@ -170,6 +170,8 @@ def _of_refusal(refusal: Refusal) -> Problem:
     if status == 500:
         return bug()
     headers = {}
+    if status == 401:
+        return unauthenticated(refusal.message)
     if refusal.retry_after_seconds is not None or status in (429, 503):
         seconds = refusal.retry_after_seconds or 1.0
         headers["Retry-After"] = str(max(1, ceil(seconds)))
@@ -204,6 +206,11 @@ def _of_status(status: int) -> Problem:
         return bug()
     code, detail = _CODES.get(status, ("bad_request", "The request could not be understood."))
     return Problem(status if status >= 400 else 400, code, detail)
+
+
+def _cleaned(text: str) -> str:
+    # A path of bytes that are no UTF-8 holds lone surrogates, which JSON cannot.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _title(status: int) -> str:

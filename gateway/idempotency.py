@@ -61,7 +61,7 @@ async def _answer(request: web.Request, context: Context, handler: Handler) -> w
         problem = problem_of(error)
         if problem is None:
             raise
-        return problem_reply(problem, request.path, context.request_id)
+        return problem_reply(problem, request.rel_url.raw_path, context.request_id)
 
 
 async def _settle(request: web.Request, workspace: str, key: str, answer: StoredAnswer | None) -> None:

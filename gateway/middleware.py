@@ -80,7 +80,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
                 problem = bug()
                 name = type(error).__name__
                 _log.error("gateway.bug", error=name, request_id=context.request_id, exc_info=True)
-            response = problem_reply(problem, request.path, context.request_id)
+            response = problem_reply(problem, request.rel_url.raw_path, context.request_id)
     response.headers[REQUEST_ID] = context.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
     seconds = time.perf_counter() - started

@@ -7,12 +7,11 @@ import typer
 
 from journeys_cli import bundle, config, demo, events, journeys, serve, simulate, subjects, workspace
 from journeys_cli.connection import ApiKeyOption, ServerOption, SessionOption, Target, hoisted
-from journeys_cli.outcome import DONE, FAILED, INTERRUPTED, PIPE_CLOSED, USAGE, line_of, status_of
+from journeys_cli.outcome import DONE, FAILED, INTERRUPTED, USAGE, line_of, status_of
 
 app = typer.Typer(
     name="journeys",
     help="Run customer journeys, and talk to a server that runs them.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -39,7 +38,7 @@ for family in (serve, demo, events, subjects, journeys, simulate, bundle, worksp
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status, having printed at most one line to stderr."""
-    given = sys.argv[1:] if arguments is None else arguments
+    given = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         status = app(hoisted(given), prog_name="journeys", standalone_mode=False)
         sys.stdout.flush()
@@ -51,10 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         # Python would complain once more when it flushes at exit; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
+        return FAILED
     except typer.TyperException as error:
         return _say(_usage(error), USAGE)
-    except Exception as error:  # noqa: BLE001 - the outermost place of this process: one line, never a traceback
+    except Exception as error:  # the outermost place of this process: one line, never a traceback
         if os.environ.get("JOURNEYS_DEBUG") == "1":
             raise
         return _say(line_of(error), status_of(error))
@@ -73,5 +72,3 @@ def _usage(error: typer.TyperException) -> str:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-__all__ = ["FAILED", "app", "main"]

@@ -21,11 +21,15 @@ ServerOption = Annotated[
 ]
 SessionOption = Annotated[
     str | None,
-    typer.Option("--session", envvar="JOURNEYS_SESSION", help="Sign in with a session.", show_default=False, metavar="TOKEN"),
+    typer.Option(
+        "--session", envvar="JOURNEYS_SESSION", help="Sign in with a session.", show_default=False, metavar="TOKEN"
+    ),
 ]
 ApiKeyOption = Annotated[
     str | None,
-    typer.Option("--api-key", envvar="JOURNEYS_API_KEY", help="Sign in with an API key.", show_default=False, metavar="KEY"),
+    typer.Option(
+        "--api-key", envvar="JOURNEYS_API_KEY", help="Sign in with an API key.", show_default=False, metavar="KEY"
+    ),
 ]
 
 
@@ -55,9 +59,7 @@ def connect(context: typer.Context, *, internal: bool = False) -> "Client":
     if internal and not internal_key:
         raise Failed("this command needs the server's SYNC_API_KEY in the environment")
     try:
-        return Client(
-            target.server, session=target.session, api_key=target.api_key, internal_key=internal_key or None
-        )
+        return Client(target.server, session=target.session, api_key=target.api_key, internal_key=internal_key or None)
     except ValueError as error:  # how the HTTP library calls an address it cannot read
         raise Failed(f"--server {target.server!r} is no address ({error})") from None
 

@@ -1,7 +1,7 @@
 """How a command ends: with which status, and which one line.
 
-    0 done    1 failed    2 usage    3 conflict: somebody else's change, or the present state, stands against it
-    130 interrupted (128 + SIGINT)    141 the reader of our output went away (128 + SIGPIPE)
+0 done    1 failed    2 usage    3 conflict: somebody else's change, or the present state, stands against it
+130 interrupted (128 + SIGINT); a reader of our output that went away is a quiet 1
 """
 
 from journeys_cli.text import printable
@@ -11,7 +11,6 @@ FAILED = 1
 USAGE = 2
 CONFLICT = 3
 INTERRUPTED = 130
-PIPE_CLOSED = 141
 
 _SHOWN_FAULTS = 5
 

@@ -60,7 +60,9 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[object]], title:
     for row in listed:
         table.add_row(*(Text(f"{cell:,}" if _is_number(cell) else printable(cell)) for cell in row))
     console = _console()
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
 
 
 @contextmanager

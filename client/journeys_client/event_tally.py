@@ -15,9 +15,10 @@ class Tally:
     """Counts of one file, in the order of its lines.
 
     `accepted` is everything not malformed, duplicates included. By `id` the first line counts, every further one is a
-    duplicate. Keeps each id's event, so it is for files that fit into memory.
+    duplicate. With `known_people` it also counts what they did. Keeps each id's event: for files that fit into memory.
     """
 
+    known_people: frozenset[str] = frozenset()
     malformed: list[Malformed] = field(default_factory=list)
     accepted: int = 0
     exact_duplicates: int = 0
@@ -25,6 +26,7 @@ class Tally:
     without_id: int = 0
     without_person: int = 0
     types: Counter[str] = field(default_factory=Counter)
+    types_of_known: Counter[str] = field(default_factory=Counter)
     people: set[str] = field(default_factory=set)
     out_of_order: int = 0
     late_by_a_day: int = 0
@@ -71,6 +73,7 @@ class Tally:
         else:
             self.without_person += 1
         self.types[event["type"]] += 1
+        self.types_of_known[event["type"]] += event.get("endUserId") in self.known_people
         if "timestamp" in event:
             self._count_time(parse_timestamp(event["timestamp"]))
 
@@ -100,11 +103,16 @@ class Tally:
             "validUnique": {
                 "total": self.accepted - self.duplicates,
                 "byType": dict(sorted(self.types.items())),
+                "byTypeInPeopleFile": {name: count for name, count in sorted(self.types_of_known.items()) if count},
                 "withoutId": self.without_id,
                 "withoutEndUserId": self.without_person,
             },
             "order": {"outOfOrderUnderOneDay": self.out_of_order, "lateByOneDayOrMore": self.late_by_a_day},
-            "people": {"total": len(self.people)},
+            "people": {
+                "total": len(self.people),
+                "inPeopleFile": len(self.people & self.known_people),
+                "unknown": len(self.people - self.known_people),
+            },
             "firstTimestamp": None if self.first_at is None else format_timestamp(self.first_at),
             "lastTimestamp": None if self.last_at is None else format_timestamp(self.last_at),
         }

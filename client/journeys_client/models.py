@@ -225,20 +225,25 @@ class Evaluated(TypedDict):
     explanation: Any
 
 
-class Communication(TypedDict, total=False):
-    """A message's content for one channel."""
-
-    id: str
-    name: str
-    commType: Literal["marketing", "transactional"]
-    channel: Channel
-    version: int
-    subject: str
-    body: str
-    text: str
-    title: str
-    data: JsonObject
-    status: Literal["active", "archived"]
+# A message's content for one channel. `from` is no name in Python, hence this form.
+Communication = TypedDict(
+    "Communication",
+    {
+        "id": str,
+        "name": str,
+        "commType": Literal["marketing", "transactional"],
+        "channel": Channel,
+        "version": int,
+        "subject": str,
+        "body": str,
+        "text": str,
+        "title": str,
+        "data": JsonObject,
+        "from": str,
+        "status": Literal["active", "archived"],
+    },
+    total=False,
+)
 
 
 class Subject(TypedDict, total=False):

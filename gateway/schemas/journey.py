@@ -10,6 +10,7 @@ from gateway.schemas.words import (
     DURATION,
     NAME,
     NUMBER,
+    OBJECT_ID,
     TEXT,
     TIME,
     Schema,
@@ -39,14 +40,14 @@ _MEMBERS: Final[dict[str, Schema]] = {
     "audienceId": or_null(TEXT),
     "triggerContractId": or_null(TEXT),
     "goalEventName": or_null(TEXT),
-    "goalEventWindowDays": {"type": "number", "exclusiveMinimum": 0, "maximum": 3650},
+    "goalEventWindowDays": {"type": "number", "exclusiveMinimum": 0, "maximum": 365},
     "steps": ref("Steps"),
     "settings": ref("JourneySettings"),
 }
 
 COMPONENTS: Final[dict[str, Schema]] = {
     "JourneyCreate": closed(
-        {**_MEMBERS, "id": {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"}},
+        {**_MEMBERS, "id": OBJECT_ID},
         ["name"],
         ignored=(*_SERVER_WRITTEN, "updatedAt"),
     ),

@@ -10,6 +10,7 @@ from gateway.schemas.words import (
     CHANNEL,
     ID,
     NAME,
+    OBJECT_ID,
     TEXT,
     Schema,
     choice,
@@ -47,16 +48,16 @@ CONTENT: Final = ("subject", "body", "text", "title", "data", "from")
 
 COMPONENTS: Final[dict[str, Schema]] = {
     "TriggerContractCreate": closed(
-        {**_CONTRACT, "id": ID}, ["name", "eventName"], ignored=("projectKey", "versionAt", "etag")
+        {**_CONTRACT, "id": OBJECT_ID}, ["name", "eventName"], ignored=("projectKey", "versionAt", "etag")
     ),
     "TriggerContractUpdate": closed(_CONTRACT, ignored=("id", "projectKey", "versionAt", "etag")),
     "AudienceCreate": closed(
-        {**_AUDIENCE, "id": ID}, ["name"], ignored=("projectKey", "createdAt", "updatedAt", "etag")
+        {**_AUDIENCE, "id": OBJECT_ID}, ["name"], ignored=("projectKey", "createdAt", "updatedAt", "etag")
     ),
     "AudienceUpdate": closed(_AUDIENCE, ignored=("id", "projectKey", "createdAt", "updatedAt", "etag")),
     "AudienceEvaluate": closed({"subjectId": ID}, ["subjectId"]),
     "CommunicationCreate": closed(
-        {**_COMMUNICATION, "id": ID},
+        {**_COMMUNICATION, "id": OBJECT_ID},
         ["name", "commType", "channel"],
         ignored=("projectKey", "version", "status", "createdAt", "updatedAt", "etag"),
     ),

@@ -18,6 +18,7 @@ ANY_OBJECT: Final[Schema] = {"type": "object"}
 TEXTS: Final[Schema] = {"type": "array", "items": TEXT}
 NAME: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 500}
 ID: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": 200}
+OBJECT_ID: Final[Schema] = {"type": "string", "pattern": "^[a-z0-9][a-z0-9-]{0,62}$"}
 TIME: Final[Schema] = {"type": "string", "format": "date-time", "description": "RFC 3339, UTC."}
 DURATION: Final[Schema] = {"type": "string", "description": "ISO 8601 without months and years: PT30M, P3D, P1W."}
 SERVER_WRITTEN: Final[Schema] = {

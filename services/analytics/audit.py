@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from services.analytics.follower import Follower, Unreadable, place_name
+from services.analytics.follower import Follower, read_all
 from services.analytics.repositories import (
     POSITIONS,
     ROWS,
@@ -140,16 +140,8 @@ class Acts:
         self._read = read
 
     async def take(self, records: Sequence[Stored]) -> None:
-        rows: dict[str, Row] = {}
-        ends: dict[int, int] = {}
-        for record in records:
-            ends[record.partition] = record.offset + 1
-            try:
-                row = self._read(record)
-            except Unreadable as error:
-                _log.error("record.unreadable", place=place_name(record), reason=str(error))
-                continue
-            rows.setdefault(row.key, row)
+        rows = {row.key: row for row in reversed(list(read_all(records, self._read)))}  # of two the first counts
+        ends = {record.partition: record.offset + 1 for record in records}
         writes: list[Write] = [Insert(ROWS, row) for row in rows.values()]
         stored = await self._positions.known(ACTS, list(ends))
         for partition, end in ends.items():

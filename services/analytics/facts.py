@@ -162,7 +162,7 @@ def _by_result(results: Mapping[str, str]) -> dict[str, _Tally]:
         if state not in _SETTLED:
             continue
         visit = name.rpartition("-")[2]
-        tally.last = max(tally.last, int(visit) if visit.isdecimal() else 0)
+        tally.last = max(tally.last, int(visit) if visit.isdecimal() and len(visit) < 10 else 0)
         if state == "skipped":
             tally.skipped += 1
         elif state == "failed":

@@ -1,14 +1,13 @@
 """The loop that follows topics of the log and hands what it reads to a projection, batch by batch.
 
 Law: offsets are committed after a batch is written, never before, so a crash anywhere means that a batch is
-projected again, which is harmless. While the store is away or does not take a write the batch waits. No record
-stops the loop: a batch that cannot be projected for its own sake is halved until the one record that is to blame
-stands alone; that one is logged and passed over.
+projected again, which is harmless. Nothing is given up because of the store: a batch that it does not take waits
+and is projected again. What cannot be read is for the projection to leave out, so that no record stops the loop.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -19,9 +18,10 @@ from services.infra.telemetry import Telemetry
 
 BATCH = 500
 POLL_SECONDS = 1.0  # how long an idle poll waits; new records end it at once
-ATTEMPTS = 4  # on a batch that fails for its own sake
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 5.0  # seconds between attempts, doubling
 HANDOVER_SECONDS = 5.0
+
+R = TypeVar("R")
 
 _log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ class Projection(Protocol):
     """What becomes of records."""
 
     async def take(self, records: Sequence[Stored]) -> None:
-        """Project a batch: all of it, or raise and be given it again."""
+        """Project a batch, without what cannot be read; or raise and be given all of it again."""
 
     async def catch_up(self) -> bool:
         """Do a bounded piece of what else is outstanding; True if there is more."""
@@ -68,7 +68,6 @@ class Follower:
         self._done = 0  # records projected since the start
         labels = ("group",)
         self._projected = telemetry.counter("analytics_records_projected", "Records projected.", labels).labels(group)
-        self._lost = telemetry.counter("analytics_records_passed_over", "Records given up.", labels).labels(group)
         self._lag = telemetry.gauge("analytics_lag_records", "Records appended, not yet projected.", labels).labels(
             group
         )
@@ -172,7 +171,7 @@ class Follower:
 
     async def _settle(self, batch: Sequence[Stored]) -> bool:
         """Project a batch, whatever it takes; False if we were stopped before."""
-        pause, attempts = FIRST_PAUSE, 0
+        pause = FIRST_PAUSE
         while not self._stop.is_set():
             try:
                 async with self._lock:
@@ -184,18 +183,8 @@ class Follower:
                 return True
             except (StoreUnavailable, LogUnavailable, Unsettled) as error:
                 _log.warning("follower.waits", group=self._group, seconds=pause, reason=str(error))
-            except Exception as error:  # noqa: BLE001  no record may stop the loop
-                attempts += 1
-                if attempts >= ATTEMPTS:
-                    if len(batch) > 1:
-                        half = len(batch) // 2
-                        return await self._settle(batch[:half]) and await self._settle(batch[half:])
-                    _log.exception("follower.passed_over", group=self._group, place=place_name(batch[0]))
-                    self._lost.inc()
-                    self._pass([record for record in batch if record.partition in self._owned])
-                    self._count(1)
-                    return True
-                _log.warning("follower.batch_failed", group=self._group, attempt=attempts, reason=repr(error))
+            except Exception:  # noqa: BLE001  whatever the store raised: records are never given up for it
+                _log.exception("follower.batch_failed", group=self._group, seconds=pause)
             pause = await self._rest(pause)
         return False
 
@@ -228,6 +217,10 @@ class Follower:
         self._progress = asyncio.Event()
 
 
-def place_name(record: Stored) -> str:
-    """Where a record stands, for a line of the log."""
-    return f"{record.topic}/{record.partition}/{record.offset}"
+def read_all(records: Iterable[Stored], read: Callable[[Stored], R]) -> Iterator[R]:
+    """What the records say; those that cannot be read are logged and left out."""
+    for record in records:
+        try:
+            yield read(record)
+        except Exception:  # noqa: BLE001  whatever is wrong with one record must not hold up its neighbours
+            _log.exception("record.unreadable", topic=record.topic, partition=record.partition, offset=record.offset)

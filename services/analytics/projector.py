@@ -11,10 +11,8 @@ Source: runtime design 11 (increments drift in 12 % of crashed runs, sums of a j
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import structlog
-
 from services.analytics.facts import Fact, StepCounts, counts_of, join
-from services.analytics.follower import Unreadable, place_name
+from services.analytics.follower import read_all
 from services.analytics.repositories import (
     COUNTERS,
     FACTS,
@@ -31,8 +29,6 @@ from services.infra.documents.port import Documents, Insert, Write
 from services.infra.log.port import Stored
 
 RECOUNT_PAGE = 1000
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +143,7 @@ class Projector:
     def _observe(self, records: Sequence[Stored]) -> tuple[dict[str, Fact], dict[str, Row]]:
         reports: dict[str, Fact] = {}
         rows: dict[str, Row] = {}
-        for record in records:
-            try:
-                observed = self._read(record)
-            except Unreadable as error:
-                _log.error("record.unreadable", place=place_name(record), reason=str(error))
-                continue
+        for observed in read_all(records, self._read):
             fact = observed.fact
             known = reports.get(fact.key)
             reports[fact.key] = fact if known is None else join(known, fact)

@@ -36,9 +36,9 @@ class JourneyChanges:
 
     name: str | Absent = UNSET
     description: str | Absent = UNSET
-    audience_id: str | None | Absent = UNSET
-    trigger_contract_id: str | None | Absent = UNSET
-    goal_event_name: str | None | Absent = UNSET
+    audience_id: str | Absent | None = UNSET
+    trigger_contract_id: str | Absent | None = UNSET
+    goal_event_name: str | Absent | None = UNSET
     goal_event_window_days: float | Absent = UNSET
     steps_json: bytes | Absent = UNSET
     settings_json: bytes | Absent = UNSET

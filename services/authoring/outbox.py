@@ -48,14 +48,15 @@ class Kind(Generic[A]):
     """How documents of one collection are told.
 
     `records` gives (topic, record) pairs, for a key whose document is gone too; `inserts` what must be stored
-    before they may be read; `cleared` the document without what was told; `is_gone` says that it was only kept to
-    tell its end.
+    before they may be read; `cleared` the document without what was told; `indexed` fills fields that exist for an
+    index; `is_gone` says that it was only kept to tell its end.
     """
 
     collection: Collection[A]
     records: Callable[[str, A | None], Sequence[tuple[str, Record]]]
     inserts: Callable[[A], Sequence[Insert[Any]]] = lambda document: ()
     cleared: Callable[[A], A] = lambda document: replace(document, outbox=(), outbox_open=None)
+    indexed: Callable[[A], A] = lambda document: document
     is_gone: Callable[[A], bool] = lambda document: False
 
 
@@ -126,7 +127,7 @@ class Outbox:
             await self._tell(kind, before)  # what an earlier process left goes first
         revision = 1 if before is None else before.revision + 1
         acts = tuple(replace(act, id=f"{after.key}:{revision}:{i}") for i, act in enumerate(after.outbox))
-        stored = replace(after, revision=revision, outbox=acts, outbox_open=1)
+        stored = kind.indexed(replace(after, revision=revision, outbox=acts, outbox_open=1))
         try:
             if before is None:
                 await self._documents.insert(kind.collection, stored)
@@ -199,7 +200,7 @@ class Outbox:
             except (StoreUnavailable, LogUnavailable) as error:
                 _log.warning("outbox.waits", error=str(error), owed=len(self._owed))
                 self._work.set()
-            except Exception:  # the outermost loop of this task: it must not end
+            except Exception:  # noqa: BLE001  # the outermost loop of this task: it must not end
                 _log.exception("outbox.failed", owed=len(self._owed))
                 self._work.set()
 

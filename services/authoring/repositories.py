@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from services.domain.errors import Fault, Invalid, Missing
 from services.domain.journey.lifecycle import State
@@ -126,6 +127,8 @@ class Journey(Announced, frozen=True, kw_only=True):
     goal_since_ms: int | None = None
     updated_at_ms: int
     published_at_ms: int | None = None
+    contract_of_draft: str | None = None  # these two for the index only
+    contract_of_latest: str | None = None
 
     @property
     def audience_id(self) -> str | None:
@@ -315,6 +318,17 @@ class Slice(Generic[T]):
 def key_of(workspace: str, *ids: str | int) -> str:
     """The key of an object of a workspace."""
     return ":".join((workspace, *map(str, ids)))
+
+
+def with_contracts(journey: Journey) -> Journey:
+    """The journey with the contracts it uses where the index finds them; an archived one uses none any more."""
+    if journey.state is State.ARCHIVED:
+        return replace(journey, contract_of_draft=None, contract_of_latest=None)
+    return replace(
+        journey,
+        contract_of_draft=None if journey.draft is None else journey.draft.trigger_contract_id,
+        contract_of_latest=None if journey.latest is None else journey.latest.trigger_contract_id,
+    )
 
 
 async def found(documents: Documents, collection: Collection[T], what: str, workspace: str, name: str) -> T:

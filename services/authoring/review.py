@@ -46,14 +46,15 @@ class Review:
 
 async def review(documents: Documents, journey: Journey, draft: Draft) -> Review:
     """Review a draft of the journey."""
-    if len(draft.steps_json) > _LARGE:
+    is_large = len(draft.steps_json) > _LARGE
+    if is_large:
         read = await asyncio.to_thread(_read, draft.steps_json, draft.settings_json)
     else:
-        read = _read(draft.steps_json, draft.settings_json)
+        read = _read_again(draft.steps_json, draft.settings_json)
     workspace = journey.workspace
-    communications = await documents.get_many(COMMUNICATIONS, [key_of(workspace, id) for id in read.communications])
+    communications = await documents.get_many(COMMUNICATIONS, [key_of(workspace, name) for name in read.communications])
     audience_ids = {*read.audiences, *([draft.audience_id] if draft.audience_id else [])}
-    audiences = await documents.get_many(AUDIENCES, [key_of(workspace, id) for id in sorted(audience_ids)])
+    audiences = await documents.get_many(AUDIENCES, [key_of(workspace, name) for name in sorted(audience_ids)])
     contract = None
     if draft.trigger_contract_id is not None:
         contract = await documents.get(TRIGGER_CONTRACTS, key_of(workspace, draft.trigger_contract_id))
@@ -70,7 +71,7 @@ async def review(documents: Documents, journey: Journey, draft: Draft) -> Review
         goal_event_name=journey.goal_event_name,
         template_faults=template_faults,
     )
-    if len(draft.steps_json) > _LARGE:
+    if is_large:
         faults = await asyncio.to_thread(_faults, read, catalogue, by_id)
     else:
         faults = _faults(read, catalogue, by_id)
@@ -94,7 +95,11 @@ class _Read:
     audiences: frozenset[str]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=128)
+def _read_again(steps_json: bytes, settings_json: bytes) -> _Read:
+    return _read(steps_json, settings_json)
+
+
 def _read(steps_json: bytes, settings_json: bytes) -> _Read:
     """The graph of a draft. Its shape was sound when it was stored; rules that became stricter since show here."""
     steps, step_faults = read_steps(read_json(steps_json, "/steps")[0])

@@ -22,7 +22,7 @@ from services.infra.clock import SystemClock
 
 # So many jumps go to the exact moment; after them everything due within a second is fired together. A hundred
 # thousand timers spread over an hour are then 3,600 jumps instead of as many as there are timers.
-EXACT_JUMPS: Final = 500
+EXACT_JUMPS: Final = 1_000
 TOGETHER_MS: Final = 1_000
 # How long a component may sit idle on something that is due before we say that it will never handle it.
 PATIENCE_SECONDS: Final = 10.0

@@ -33,6 +33,7 @@ from services.runtime.sweeps import Sweeps
 from services.runtime.timers import Timers
 
 GROUP = "runtime"
+_HANDLING = 3  # the loops that handle what was taken come first: engine, acknowledgements, dispatcher
 
 
 class Runtime:
@@ -114,12 +115,16 @@ class Runtime:
         """The next alarm, ms."""
         return await self.timers.next_due()
 
+    def kill(self) -> None:
+        """Stop at once and finish nothing, as kill -9 would: for tests of what a successor finds."""
+        for task in self._tasks:
+            task.cancel()
+        self.engine.kill()
+
     async def close(self) -> None:
         """Stop taking, let what is in flight end, and leave the group."""
-        *_, timers, intake, sweeps = self._tasks if len(self._tasks) >= 3 else (*self._tasks, None, None, None)
-        for task in (timers, intake, sweeps):
-            if task is not None:
-                task.cancel()
+        for task in self._tasks[_HANDLING:]:
+            task.cancel()
         await self.engine.close()
         await self.dispatcher.close()
         for task in self._tasks:

@@ -145,6 +145,11 @@ class Engine:
                 done = self.submit(ack.workspace, ack.end_user_id, AckItem(key, self._clock.now_ms()))
                 done.add_done_callback(lambda _, key=key: self._flushed.discard(key))  # type: ignore[misc]
 
+    def kill(self) -> None:
+        """Drop cycles in flight where they stand."""
+        for cycle in self._cycles:
+            cycle.cancel()
+
     async def close(self) -> None:
         """Let cycles in flight end."""
         if self._cycles:

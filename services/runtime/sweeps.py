@@ -5,6 +5,7 @@ It asks by commands, so every execution ends in its own person's lane. Source: r
 """
 
 import asyncio
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -32,6 +33,7 @@ class Sweeps:
         self._seen_revision = -1
         self._finished: set[str] = set()
         self._is_sweeping = False
+        self._wake = asyncio.Event()
 
     async def run(self) -> None:
         """Look again whenever the catalogue changed, until cancelled."""
@@ -40,7 +42,9 @@ class Sweeps:
                 await self.look()
             except (StoreUnavailable, LogUnavailable) as error:
                 logger.warning("sweeps.unavailable", error=str(error))
-            await asyncio.sleep(WATCH_SECONDS)
+            self._wake.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), WATCH_SECONDS)
 
     async def look(self) -> None:
         """Sweep what was archived since the last look."""
@@ -62,7 +66,10 @@ class Sweeps:
     async def idle(self) -> bool:
         """Whether nothing archived waits to be swept."""
         await self._catalog.refresh()
-        return not self._is_sweeping and self._catalog.revision == self._seen_revision
+        if self._catalog.revision == self._seen_revision:
+            return not self._is_sweeping
+        self._wake.set()
+        return False
 
     async def _sweep(self, key: str, workspace: str, journey_id: str) -> None:
         sweep = await self._documents.get(SWEEPS, key)

@@ -59,7 +59,9 @@ async def publish_journey(
                 name=name,
                 channel="email",
                 comm_type="marketing",
-                content_json=json.dumps({"subject": f"{name} {{{{ subject.firstName }}}}", "body": "<p>Hi</p>"}).encode(),
+                content_json=json.dumps(
+                    {"subject": f"{name} {{{{ subject.firstName }}}}", "body": "<p>Hi</p>"}
+                ).encode(),
             )
             for name in sorted(names)
         ],

@@ -212,9 +212,9 @@ def _timers(walk: Walk, now: int) -> bool:
 def _settled(walk: Walk, trigger: Settled) -> bool:
     """A send ended. History and audit say so; a step with onFailure "fail" goes on or ends here."""
     key, result = trigger.intent, trigger.result
-    intent = walk.before.intents.get(key)
-    if not walk.settle(key, result):
-        return intent is not None
+    if key not in walk.intents and not _may_correct(walk.results.get(key), result):
+        return False
+    walk.settle(key, result)
     if trigger.entry is not None:
         walk.remember(trigger.entry)
     wait = walk.wait
@@ -228,6 +228,11 @@ def _settled(walk: Walk, trigger: Settled) -> bool:
         else:
             _go(walk, follow(step), trigger.now)
     return True
+
+
+def _may_correct(known: Result | None, result: Result) -> bool:
+    """Only a send in doubt may still be told how it ended."""
+    return known is not None and known.state == "unknown" and result.state != "unknown"
 
 
 def _abort(walk: Walk, trigger: Abort) -> bool:

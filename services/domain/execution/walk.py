@@ -106,16 +106,11 @@ class Walk:
         self.intents[key] = intent
         self.promised.append(key)
 
-    def settle(self, key: str, result: Result) -> bool:
-        """Note how an intent ended; False if that was known (only `unknown` may be corrected)."""
-        known = self.results.get(key)
+    def settle(self, key: str, result: Result) -> None:
+        """Note how an intent ended. Profile updates leave no result: the profile itself shows them."""
         intent = self.intents.pop(key, None)
-        if intent is not None and intent.kind == "profile":
-            return True  # the profile itself shows it; results are for sends
-        if known is not None and known.state != "unknown":
-            return False
-        self.results[key] = result
-        return known is None or known.state != result.state
+        if intent is None or intent.kind == "send":
+            self.results[key] = result
 
     def end(self, status: Status, at: int) -> None:
         """Walk no further; goals are still taken until their window closes."""

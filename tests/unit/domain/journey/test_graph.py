@@ -118,6 +118,11 @@ def test_a_step_id_is_used_once() -> None:
     assert [("/steps/2/id", "duplicate_step_id")] == found(wait("w", "x"), end(), wait("w", "x"))
 
 
+def test_the_ways_of_one_id_are_taken_together() -> None:
+    """What only the second step of an id leads to is not unreachable besides."""
+    assert [("/steps/1/id", "duplicate_step_id")] == found(wait("w", "x"), wait("w", "y"), end("x"), end("y"))
+
+
 def test_a_journey_has_one_trigger() -> None:
     """The second is refused by its type."""
     faults = found({"id": "t", "type": "trigger", "next": "x"}, end(), {"id": "u", "type": "trigger", "next": "x"})
@@ -210,10 +215,12 @@ def oracle(graph: Graph) -> dict[str, set[str]]:
     everywhere = {name: walk(name, ()) for name in by_id}
     reached = {name for way in everywhere[graph.entry.id] for name in way}
     ends = {name for name, found in everywhere.items() if any(isinstance(by_id[n], Exit) for w in found for n in w)}
+    lost = reached - ends
+    astray = {target for name in reached - lost for target in ways[name]} | {graph.entry.id}
     return {
         "unreachable_step": set(by_id) - reached,
         "on_a_cycle": {name for name, found in everywhere.items() if any(name in way[1:] for way in found)},
-        "lost": reached - ends,
+        "missing_exit": lost & astray,
         "next_unresolved": {
             f"{i}{suffix}" for i, step in enumerate(graph.steps) for suffix, t in ways_out(step) if t not in by_id
         },
@@ -231,9 +238,7 @@ def test_the_checks_agree_with_trying_every_way(graph: Graph) -> None:
 
     assert truth["next_unresolved"] == {fault.path.removeprefix("/steps/") for fault in of("next_unresolved", faults)}
     assert truth["unreachable_step"] == {ids[step_in(fault)] for fault in of("unreachable_step", faults)}
-    named = {ids[step_in(fault)] for fault in of("missing_exit", faults)}
-    assert named <= truth["lost"]
-    assert bool(named) is bool(truth["lost"])
+    assert truth["missing_exit"] == {ids[step_in(fault)] for fault in of("missing_exit", faults)}
     circles = [fault.message.partition(": ")[2].removesuffix(".").split(" -> ") for fault in of("cycle", faults)]
     assert truth["on_a_cycle"] >= {name for circle in circles for name in circle}
     assert bool(circles) is bool(truth["on_a_cycle"])

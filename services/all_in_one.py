@@ -1,0 +1,268 @@
+"""One process with every service: what a newcomer runs, what tests run, and what a small company may run.
+
+Law: nothing happens here that the separate processes do not do as well. The services meet on the wire, over
+sockets in a folder of their own; this file alone chooses the machinery they share.
+"""
+
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import zoneinfo
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: one thread, little memory
+
+import msgspec
+import structlog
+from aiohttp import web
+from journeys.authoring.v1.workspace_service_pb2 import CreateWorkspaceRequest, GetWorkspaceRequest
+from journeys.authoring.v1.workspace_service_pb2_grpc import WorkspaceServiceStub
+from journeys.runtime.v1.runtime_service_pb2 import AdvanceClockRequest, AdvanceClockResponse
+from journeys.runtime.v1.runtime_service_pb2_grpc import ClockServiceServicer, add_ClockServiceServicer_to_server
+
+from gateway.app import make_app
+from services.analytics.app import Analytics
+from services.authoring.app import Authoring
+from services.infra.clock import SystemClock
+from services.infra.devclock import DevClock
+from services.infra.documents.port import Collection, Documents, Insert, Replace
+from services.infra.grpc.channel import connect
+from services.infra.grpc.errors import refusal_of
+from services.infra.grpc.server import Server
+from services.infra.log.port import Log
+from services.infra.settings import ServeSettings, SettingsInvalid
+from services.infra.sqlite.engine import CannotOpen, open_engine
+from services.infra.telemetry import Telemetry, set_up_logging
+from services.runtime.app import Runtime
+from services.runtime.senders.port import Sender
+
+PROJECT_KEY = "pk_demo"
+DRAIN_SECONDS = 12.0
+logger = structlog.get_logger(__name__)
+Ready = Callable[[str, str | None], None]
+
+
+class ClockDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the development clock is ahead of the real one; it never goes back, also over restarts."""
+
+    key: str
+    offset_ms: int
+    revision: int
+
+
+CLOCKS: Collection[ClockDocument] = Collection("development_clock", ClockDocument)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A started all-in-one: where it answers, and the owner's session if it was made just now."""
+
+    url: str
+    new_session: str | None
+
+
+def serve(
+    port: int | None = None,
+    data: str | None = None,
+    memory: bool = False,
+    store: str | None = None,
+    log: str | None = None,
+    only: str | None = None,
+    on_ready: Ready | None = None,
+) -> int:
+    """Run until SIGTERM or SIGINT; the exit status. `on_ready` is called in a thread with address and session."""
+    try:
+        settings = ServeSettings.load(
+            http_port=port,
+            data_dir=data,
+            store="memory" if memory else store,
+            log="memory" if memory else log,
+        )
+    except SettingsInvalid as error:
+        for line in error.lines:
+            print(line, file=sys.stderr)
+        return 2
+    if only is not None:
+        print("--only needs a store and a log that processes can share; they are not built yet", file=sys.stderr)
+        return 2
+    set_up_logging(settings.log_level, settings.log_format)
+    try:
+        return asyncio.run(_serve(settings, on_ready))
+    except CannotOpen as error:
+        print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"The server cannot start: {error}", file=sys.stderr)
+        return 1
+
+
+async def _serve(settings: ServeSettings, on_ready: Ready | None) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.set_exception_handler(_exit_on_a_dead_loop(stop))
+    async with running(settings) as at:
+        if at.new_session is not None and settings.bootstrap_token is None:
+            print(f"Owner's session of workspace {PROJECT_KEY}: {at.new_session}", flush=True)
+        print(f"Listening on {at.url}", flush=True)
+        if on_ready is not None:
+            token = settings.bootstrap_token.get_secret_value() if settings.bootstrap_token else at.new_session
+            await asyncio.get_running_loop().run_in_executor(None, on_ready, at.url, token)
+        await stop.wait()
+    return 0
+
+
+@asynccontextmanager
+async def running(settings: ServeSettings, senders: Mapping[str, Sender] | None = None) -> AsyncIterator[Running]:
+    """Everything, from the store to the gateway; on leaving it drains and closes in the opposite order."""
+    zoneinfo.reset_tzpath(to=[])  # the zones we ship, not those of whatever host this is
+    clock = SystemClock()
+    telemetry = Telemetry(process=True)
+    async with _machinery(settings, clock) as (documents, log, engine_alone):
+        await documents.open([CLOCKS])
+        kept = await documents.get(CLOCKS, "offset") if settings.dev_clock else None
+        if kept is not None:
+            clock.move(kept.offset_ms)
+        ttl = int(settings.session_ttl.total_seconds() * 1000)
+        authoring = Authoring(documents, log, clock, session_ttl_ms=ttl, telemetry=telemetry)
+        runtime = Runtime(documents, log, clock, senders=senders, is_alone=engine_alone, telemetry=telemetry)
+        analytics = Analytics(documents, log, clock, telemetry=telemetry)
+        folder = tempfile.mkdtemp(prefix="journeys-")
+        servers: list[Server] = []
+        opened: list[Authoring | Runtime | Analytics] = []
+        try:
+            addresses: dict[str, str] = {}
+            for service in (authoring, analytics, runtime):
+                await service.open()
+                opened.append(service)
+                server = Server(service.name, telemetry=telemetry)
+                for register, servicer, name in service.servicers():
+                    server.add(register, servicer, name)
+                if service is runtime and settings.dev_clock:
+                    dev_clock = DevClock(clock, [authoring, runtime, analytics], save=_saving(documents))
+                    server.add(add_ClockServiceServicer_to_server, _ClockServicer(dev_clock), _CLOCK_SERVICE)
+                addresses[service.name] = await server.start(f"unix:{folder}/{service.name}")
+                servers.append(server)
+            session = await _bootstrap(addresses["authoring"], settings)
+            async with _gateway(settings, addresses, telemetry) as url:
+                for server in servers:
+                    await server.serving(True)
+                yield Running(url, session)
+        finally:
+            for server in reversed(servers):
+                await server.stop(grace=2.0)
+            for service in reversed(opened):
+                await service.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _machinery(settings: ServeSettings, clock: SystemClock) -> AsyncIterator[tuple[Documents, Log, bool]]:
+    """Store and log; the third says that no other process can be using them."""
+    if settings.store not in ("embedded", "memory") or settings.log not in ("embedded", "memory"):
+        raise CannotOpen("JOURNEYS_STORE and JOURNEYS_LOG: MongoDB and Kafka are not built yet; leave both unset.")
+    from services.infra.documents.sqlite import SqliteDocuments
+    from services.infra.log.sqlite import SqliteLog
+
+    path = None if settings.store == "memory" else Path(settings.data_dir)
+    engine = await open_engine(path)
+    try:
+        documents, log = SqliteDocuments(engine), SqliteLog(engine, now_ms=clock.now_ms)
+        yield documents, log, True
+        await log.close()
+        await documents.close()
+    finally:
+        await engine.close()
+
+
+@asynccontextmanager
+async def _gateway(settings: ServeSettings, addresses: Mapping[str, str], telemetry: Telemetry) -> AsyncIterator[str]:
+    app = make_app(
+        authoring=addresses["authoring"],
+        runtime=addresses["runtime"],
+        analytics=addresses["analytics"],
+        clock=addresses["runtime"] if settings.dev_clock else None,
+        sync_keys=[key.get_secret_value() for key in settings.sync_api_key],
+        public_url=settings.public_url,
+        telemetry=telemetry,
+    )
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS / 2, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.http_host, settings.http_port, backlog=1024)
+        await site.start()
+        port = settings.http_port or runner.addresses[0][1]
+        yield f"http://{settings.http_host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+async def _bootstrap(authoring: str, settings: ServeSettings) -> str | None:
+    """The first start makes the workspace; later ones find it. Returns the owner's session if it was made now."""
+    channel = connect(authoring)
+    try:
+        stub = WorkspaceServiceStub(channel)
+        try:
+            await stub.GetWorkspace(GetWorkspaceRequest(workspace=PROJECT_KEY))
+            return None
+        except Exception as error:
+            if refusal_of(error).reason != "not_found":  # type: ignore[arg-type]
+                raise
+        given = settings.bootstrap_token
+        token = given.get_secret_value() if given else secrets.token_urlsafe(24)
+        reply = await stub.CreateWorkspace(
+            CreateWorkspaceRequest(
+                name="Demo", project_key=PROJECT_KEY, owner_email="owner@example.com", session_token=token
+            )
+        )
+        return str(reply.session_token or token)
+    finally:
+        await channel.close()
+
+
+class _ClockServicer(ClockServiceServicer):
+    """Moves the development clock."""
+
+    def __init__(self, clock: DevClock) -> None:
+        self._clock = clock
+
+    async def AdvanceClock(self, request: AdvanceClockRequest, context: Any) -> AdvanceClockResponse:
+        """See the proto."""
+        return AdvanceClockResponse(now_ms=await self._clock.advance(request.advance_ms))
+
+
+_CLOCK_SERVICE = "journeys.runtime.v1.ClockService"
+
+
+def _saving(documents: Documents) -> Callable[[int], Awaitable[None]]:
+    async def save(offset_ms: int) -> None:
+        before = await documents.get(CLOCKS, "offset")
+        revision = before.revision + 1 if before else 1
+        document = ClockDocument(key="offset", offset_ms=offset_ms, revision=revision)
+        await documents.write_many([Replace(CLOCKS, document) if before else Insert(CLOCKS, document)])
+
+    return save
+
+
+def _exit_on_a_dead_loop(stop: asyncio.Event) -> Callable[[asyncio.AbstractEventLoop, Mapping[str, Any]], None]:
+    """A service whose loop ended by an error must not go on looking well: the process ends and is restarted."""
+
+    def handle(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        error = context.get("exception")
+        logger.error("loop.error", message=context.get("message"), error=repr(error), exc_info=error)
+        if str(context.get("message", "")).startswith("a loop of"):
+            stop.set()
+
+    return handle
+
+
+__all__: Sequence[str] = ("PROJECT_KEY", "Running", "running", "serve")

@@ -1,0 +1,78 @@
+"""Make a journey: a draft that nobody has published."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from services.authoring.changes import UNSET, JourneyChanges, read_changes, refusal
+from services.authoring.json_text import canonical
+from services.authoring.names import candidates, id_faults, slug
+from services.authoring.outbox import Outbox
+from services.authoring.read_journeys import Journeys, JourneyView
+from services.authoring.repositories import WORKSPACES, Act, Draft, Journey, key_of
+from services.authoring.workspace_settings import goal_window_of
+from services.domain.errors import Duplicate, Fault, Missing
+from services.infra.clock import Clock
+from services.infra.documents.port import Documents, DuplicateKey
+
+DEFAULT_STEPS: Final = canonical([{"id": "exit", "type": "exit"}])
+NO_SETTINGS: Final = canonical({})
+
+
+@dataclass(frozen=True, slots=True)
+class CreateJourney:
+    """Make a draft. Raises Invalid (every fault at once), Duplicate for a given id that is taken."""
+
+    documents: Documents
+    outbox: Outbox
+    journeys: Journeys
+    clock: Clock
+
+    async def __call__(
+        self, workspace: str, changes: JourneyChanges, actor: str, journey_id: str | None = None
+    ) -> JourneyView:
+        read, faults = read_changes(changes)
+        faults.extend(id_faults(journey_id))
+        if read.name is UNSET:
+            faults.append(Fault("/name", "missing_member", "The name is missing."))
+        if faults:
+            raise refusal(faults)
+        assert read.name is not UNSET
+        window = read.goal_event_window_days
+        if window is UNSET:
+            held = await self.documents.get(WORKSPACES, workspace)
+            if held is None:
+                raise Missing("workspace", workspace)
+            window = goal_window_of(held)
+        for name in candidates(slug(read.name, "journey")) if journey_id is None else (journey_id,):
+            try:
+                made = self._journey(workspace, name, read.name, read, window, actor)
+                return await self.journeys.view(await self.outbox.write(None, made))
+            except DuplicateKey:
+                continue
+        raise Duplicate("id_taken", f"The id {journey_id or slug(read.name, 'journey')!r} is taken.")
+
+    def _journey(
+        self, workspace: str, journey_id: str, name: str, read: JourneyChanges, window: float, actor: str
+    ) -> Journey:
+        now = self.clock.now_ms()
+        goal = read.goal_event_name or None if read.goal_event_name is not UNSET else None
+        return Journey(
+            key=key_of(workspace, journey_id),
+            workspace=workspace,
+            id=journey_id,
+            name=name,
+            description="" if read.description is UNSET else read.description,
+            draft=Draft(
+                steps_json=DEFAULT_STEPS if read.steps_json is UNSET else read.steps_json,
+                settings_json=NO_SETTINGS if read.settings_json is UNSET else read.settings_json,
+                audience_id=None if read.audience_id is UNSET else read.audience_id,
+                trigger_contract_id=None if read.trigger_contract_id is UNSET else read.trigger_contract_id,
+                updated_at_ms=now,
+            ),
+            goal_event_name=goal,
+            goal_event_window_days=window,
+            goal_since_ms=None if goal is None else now,
+            created_at_ms=now,
+            updated_at_ms=now,
+            outbox=(Act(at_ms=now, actor=actor, action="created", metadata={"name": name}),),
+        )

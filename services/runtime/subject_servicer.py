@@ -1,0 +1,79 @@
+"""Speaks SubjectService: proto in, proto out.
+
+Law: nothing is decided here. Use cases raise domain errors; the server's interceptor makes statuses of them.
+"""
+
+from typing import Any
+
+import grpc
+from journeys.runtime.v1 import subject_service_pb2 as pb
+from journeys.runtime.v1 import subject_service_pb2_grpc as rpc
+
+from services.runtime.convert import (
+    imported_to_proto,
+    page_from_proto,
+    subject_to_proto,
+    suppression_to_proto,
+)
+from services.runtime.subjects import Subjects
+from services.runtime.suppressions import Suppressions
+
+SHOWN = 100  # contract 1, limits
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SubjectServicer(rpc.SubjectServiceServicer):
+    """Serves people and suppressed addresses."""
+
+    def __init__(self, subjects: Subjects, suppressions: Suppressions) -> None:
+        self._subjects = subjects
+        self._suppressions = suppressions
+
+    async def PutSubject(self, request: pb.PutSubjectRequest, context: Context) -> pb.PutSubjectResponse:
+        etag = request.etag if request.HasField("etag") else None
+        document, created = await self._subjects.put(request.workspace, request.end_user_id, request.profile_json, etag)
+        return pb.PutSubjectResponse(subject=subject_to_proto(document), created=created)
+
+    async def GetSubject(self, request: pb.GetSubjectRequest, context: Context) -> pb.GetSubjectResponse:
+        document = await self._subjects.get(request.workspace, request.end_user_id)
+        return pb.GetSubjectResponse(subject=subject_to_proto(document))
+
+    async def PatchSubject(self, request: pb.PatchSubjectRequest, context: Context) -> pb.PatchSubjectResponse:
+        etag = request.etag if request.HasField("etag") else None
+        document = await self._subjects.patch(request.workspace, request.end_user_id, request.merge_patch_json, etag)
+        return pb.PatchSubjectResponse(subject=subject_to_proto(document))
+
+    async def ListSubjects(self, request: pb.ListSubjectsRequest, context: Context) -> pb.ListSubjectsResponse:
+        page = await self._subjects.list(
+            request.workspace,
+            page_from_proto(request.page, SHOWN),
+            email=request.email if request.HasField("email") else None,
+            query=request.query if request.HasField("query") else None,
+        )
+        subjects = [subject_to_proto(document) for document in page.items]
+        return pb.ListSubjectsResponse(subjects=subjects, next_cursor=page.cursor)
+
+    async def ImportSubjects(self, request: pb.ImportSubjectsRequest, context: Context) -> pb.ImportSubjectsResponse:
+        return imported_to_proto(await self._subjects.import_batch(request.workspace, request.profiles_json))
+
+    async def PutSuppression(self, request: pb.PutSuppressionRequest, context: Context) -> pb.PutSuppressionResponse:
+        document, created = await self._suppressions.put(request.workspace, request.address, request.reason)
+        return pb.PutSuppressionResponse(suppression=suppression_to_proto(document), created=created)
+
+    async def GetSuppression(self, request: pb.GetSuppressionRequest, context: Context) -> pb.GetSuppressionResponse:
+        document = await self._suppressions.get(request.workspace, request.address)
+        return pb.GetSuppressionResponse(suppression=suppression_to_proto(document))
+
+    async def DeleteSuppression(
+        self, request: pb.DeleteSuppressionRequest, context: Context
+    ) -> pb.DeleteSuppressionResponse:
+        await self._suppressions.delete(request.workspace, request.address)
+        return pb.DeleteSuppressionResponse()
+
+    async def ListSuppressions(
+        self, request: pb.ListSuppressionsRequest, context: Context
+    ) -> pb.ListSuppressionsResponse:
+        page = await self._suppressions.list(request.workspace, page_from_proto(request.page, SHOWN))
+        suppressions = [suppression_to_proto(document) for document in page.items]
+        return pb.ListSuppressionsResponse(suppressions=suppressions, next_cursor=page.cursor)
