@@ -11,10 +11,10 @@ from aiohttp import web
 
 from gateway.declaration import Role, Route
 from gateway.errors import invalid_at, not_found, unauthenticated
+from services.infra.health import Health
 from services.infra.telemetry import Telemetry
 
 if TYPE_CHECKING:  # the generated async stubs exist for the checker alone
-    import grpc
     from journeys.analytics.v1.analytics_service_pb2_grpc import AnalyticsServiceAsyncStub
     from journeys.authoring.v1.authoring_service_pb2_grpc import AuthoringServiceAsyncStub
     from journeys.authoring.v1.workspace_service_pb2_grpc import WorkspaceServiceAsyncStub
@@ -64,7 +64,7 @@ RUNTIME: Final[web.AppKey["RuntimeServiceAsyncStub"]] = web.AppKey("runtime")
 SUBJECTS: Final[web.AppKey["SubjectServiceAsyncStub"]] = web.AppKey("subjects")
 ANALYTICS: Final[web.AppKey["AnalyticsServiceAsyncStub"]] = web.AppKey("analytics")
 CLOCK: Final[web.AppKey["ClockServiceAsyncStub"]] = web.AppKey("clock")
-CHANNELS: Final[web.AppKey["dict[str, grpc.aio.Channel]"]] = web.AppKey("channels")
+HEALTH: Final[web.AppKey[Health]] = web.AppKey("health", Health)
 AUTHENTICATOR: Final[web.AppKey["Authenticator"]] = web.AppKey("authenticator")
 OPTIONS: Final[web.AppKey[Options]] = web.AppKey("options")
 TELEMETRY: Final[web.AppKey[Telemetry]] = web.AppKey("telemetry")

@@ -6,8 +6,8 @@ Source: contract 3, Subjects; RFC 4180 for CSV.
 """
 
 import csv
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final
+from collections.abc import AsyncIterator
+from typing import Final
 
 import msgspec
 from aiohttp import web
@@ -114,11 +114,13 @@ async def _records(request: web.Request, media: str) -> AsyncIterator[tuple[int,
                 raise Problem(400, "validation_error", text.message)
             yield number, text
             continue
-        for cells in _cells(text):
-            if columns is None:
-                columns = Columns(cells)
-            elif cells:
-                yield number, columns.profile(cells)
+        cells = _cells(text)
+        if isinstance(cells, Refused):
+            yield number, cells
+        elif columns is None:
+            columns = Columns(cells)
+        elif cells:
+            yield number, columns.profile(cells)
     if columns is None:
         raise Problem(400, "validation_error", "A CSV file begins with a line of column names.")
 
@@ -180,10 +182,12 @@ def _decoded(record: bytes) -> str | Refused:
         return Refused("invalid_utf8", "The line is not UTF-8.")
 
 
-def _cells(record: str) -> Iterator[list[Any]]:
-    """The cells of a record; blank lines have none."""
-    if record.strip("\r\n"):
-        yield from csv.reader([record], strict=False)
+def _cells(record: str) -> list[str] | Refused:
+    """The cells of a record; a blank line has none."""
+    try:
+        return next(csv.reader([record], strict=True), []) if record.strip("\r\n") else []
+    except csv.Error:
+        return Refused("broken_csv", "The quotes of the record are wrong.")
 
 
-csv.field_size_limit(MAX_LINE)
+csv.field_size_limit(MAX_LINE)  # of the whole process; its own default is an eighth of a line

@@ -33,5 +33,9 @@ COMPONENTS: Final[dict[str, Schema]] = {
         ignored=_IGNORED,
         description="A merge patch (RFC 7396): null removes.",
     ),
+    "SubjectLines": {
+        "type": "string",
+        "description": "NDJSON, or CSV whose header holds dotted paths with :number, :boolean or :list.",
+    },
     "SuppressionPut": closed({"reason": TEXT}, ignored=("address", "createdAt", "etag")),
 }

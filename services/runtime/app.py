@@ -115,11 +115,13 @@ class Runtime:
         """The next alarm, ms."""
         return await self.timers.next_due()
 
-    def kill(self) -> None:
+    async def kill(self) -> None:
         """Stop at once and finish nothing, as kill -9 would: for tests of what a successor finds."""
         for task in self._tasks:
             task.cancel()
         self.engine.kill()
+        if self._subscription is not None:
+            await self._subscription.close()  # the group notices; nothing is committed
 
     async def close(self) -> None:
         """Stop taking, let what is in flight end, and leave the group."""

@@ -13,6 +13,7 @@ from services.infra.clock import ManualClock
 from services.runtime.app import Runtime
 from services.runtime.collections import EXECUTIONS, MESSAGES, MessageDocument
 from services.runtime.senders.port import OutgoingMessage, Promise, Sender
+from tests.support.failpoints import Failpoint, MortalDocuments, MortalLog
 from tests.support.journeys import WORKSPACE, publish_workspace
 from tests.support.memory import MemoryDocuments, MemoryLog
 
@@ -36,10 +37,10 @@ class RecordingSender:
 class World:
     """One runtime process and what it stands on; `restart` puts a new process on the same store."""
 
-    def __init__(self, senders: Mapping[str, Sender] | None = None) -> None:
+    def __init__(self, senders: Mapping[str, Sender] | None = None, failpoint: Failpoint | None = None) -> None:
         self.clock = ManualClock()
-        self.documents = MemoryDocuments()
-        self.log = MemoryLog(16, self.clock.now_ms)
+        self.documents = MortalDocuments(failpoint) if failpoint else MemoryDocuments()
+        self.log = MortalLog(failpoint, 16, self.clock.now_ms) if failpoint else MemoryLog(16, self.clock.now_ms)
         self.senders = senders
         self.runtime = self._made()
 
@@ -75,7 +76,7 @@ class World:
         if gracefully:
             await self.runtime.close()
         else:
-            self.runtime.kill()
+            await self.runtime.kill()
         self.runtime = self._made()
         await self.runtime.open()
 
@@ -93,9 +94,11 @@ class World:
 
 
 @asynccontextmanager
-async def a_world(senders: Mapping[str, Sender] | None = None) -> AsyncIterator[World]:
+async def a_world(
+    senders: Mapping[str, Sender] | None = None, failpoint: Failpoint | None = None
+) -> AsyncIterator[World]:
     """An open world with its workspace published."""
-    world = World(senders)
+    world = World(senders, failpoint)
     await world.documents.open(Runtime.collections)
     await world.log.open(Runtime.topics)
     await publish_workspace(world.log)
