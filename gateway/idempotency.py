@@ -76,7 +76,9 @@ async def _settle(request: web.Request, workspace: str, key: str, answer: Stored
 
 
 def _fingerprint(request: web.Request, body: bytes) -> str:
-    return hashlib.sha256(f"{request.method}\n{request.path_qs}\n".encode("utf-8", "surrogateescape") + body).hexdigest()
+    return hashlib.sha256(
+        f"{request.method}\n{request.path_qs}\n".encode("utf-8", "surrogateescape") + body
+    ).hexdigest()
 
 
 def _kept(response: web.StreamResponse) -> StoredAnswer:

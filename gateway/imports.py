@@ -89,7 +89,9 @@ async def import_lines(request: web.Request, media: str) -> Imported:
     except _LineTooLong as error:
         await work.flush()
         members = msgspec.to_builtins(work.so_far())
-        raise too_large(f"Line {error.line} is longer than {MAX_LINE} bytes; the lines before it are in.", **members) from None
+        raise too_large(
+            f"Line {error.line} is longer than {MAX_LINE} bytes; the lines before it are in.", **members
+        ) from None
     return work.so_far()
 
 

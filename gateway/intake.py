@@ -24,7 +24,7 @@ MAX_BATCH: Final = 1000
 MAX_TYPE_BYTES: Final = 500
 
 _BATCH_NESTING: Final = MAX_NESTING - 2  # the body and its array are around each event
-_MEMBERS: Final = frozenset({"id", "type", "endUserId", "data", "timestamp"})
+_MEMBERS: Final = ("id", "type", "endUserId", "data", "timestamp")
 _ENCODE: Final = msgspec.json.encode
 _NONE: Final = msgspec.UNSET
 
@@ -177,10 +177,8 @@ def _faults(value: Any, data: bytes, nesting: int) -> list[Fault]:
     ]
     if "type" not in value:
         faults.append(Fault("/type", "missing_type", "An event has a type."))
-    for name in ("id", "type", "endUserId", "data", "timestamp"):
-        if name in value and (fault := _member_fault(name, value[name])) is not None:
-            faults.append(fault)
-    return faults
+    given = [_member_fault(name, value[name]) for name in _MEMBERS if name in value]
+    return faults + [fault for fault in given if fault is not None]
 
 
 def _member_fault(name: str, value: Any) -> Fault | None:
@@ -219,14 +217,20 @@ def _refuse_others(members: dict[str, Any]) -> None:
     others = [name.encode("utf-8", "backslashreplace").decode() for name in members if name != "events"]
     if others:
         raise invalid(
-            [Fault(f"/{escaped(name)}", "unknown_member", f"{name[:80]} is not known beside events.") for name in others]
+            [
+                Fault(f"/{escaped(name)}", "unknown_member", f"{name[:80]} is not known beside events.")
+                for name in others
+            ]
         )
 
 
 def _refuse_too_many(count: int) -> None:
     if count > MAX_BATCH:
         raise invalid_at(
-            "/events", "batch_too_large", f"A batch has at most {MAX_BATCH} events, not {count}.", reason="batch_too_large"
+            "/events",
+            "batch_too_large",
+            f"A batch has at most {MAX_BATCH} events, not {count}.",
+            reason="batch_too_large",
         )
 
 
@@ -265,4 +269,3 @@ def _is_finite(value: Any) -> bool:
         elif isinstance(item, float) and not math.isfinite(item):
             return False
     return True
-

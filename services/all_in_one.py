@@ -12,10 +12,9 @@ import signal
 import sys
 import tempfile
 import zoneinfo
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: one thread, little memory
@@ -37,9 +36,9 @@ from services.infra.documents.port import Collection, Documents, Insert, Replace
 from services.infra.grpc.channel import connect
 from services.infra.grpc.errors import refusal_of
 from services.infra.grpc.server import Server
-from services.infra.log.port import Log
+from services.infra.machinery import machinery
 from services.infra.settings import ServeSettings, SettingsInvalid
-from services.infra.sqlite.engine import CannotOpen, open_engine
+from services.infra.sqlite.engine import CannotOpen
 from services.infra.telemetry import Telemetry, set_up_logging
 from services.runtime.app import Runtime
 from services.runtime.senders.port import Sender
@@ -87,20 +86,19 @@ def serve(
             log="memory" if memory else log,
         )
     except SettingsInvalid as error:
-        for line in error.lines:
-            print(line, file=sys.stderr)
+        sys.stderr.writelines(f"{line}\n" for line in error.lines)
         return 2
     if only is not None:
-        print("--only needs a store and a log that processes can share; they are not built yet", file=sys.stderr)
+        sys.stderr.write("--only needs a store and a log that processes can share; they are not built yet\n")
         return 2
     set_up_logging(settings.log_level, settings.log_format)
     try:
         return asyncio.run(_serve(settings, on_ready))
     except CannotOpen as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     except OSError as error:
-        print(f"The server cannot start: {error}", file=sys.stderr)
+        sys.stderr.write(f"The server cannot start: {error}\n")
         return 1
 
 
@@ -112,8 +110,8 @@ async def _serve(settings: ServeSettings, on_ready: Ready | None) -> int:
     loop.set_exception_handler(_exit_on_a_dead_loop(stop))
     async with running(settings) as at:
         if at.new_session is not None and settings.bootstrap_token is None:
-            print(f"Owner's session of workspace {PROJECT_KEY}: {at.new_session}", flush=True)
-        print(f"Listening on {at.url}", flush=True)
+            _say(f"Owner's session of workspace {PROJECT_KEY}: {at.new_session}")
+        _say(f"Listening on {at.url}")
         if on_ready is not None:
             token = settings.bootstrap_token.get_secret_value() if settings.bootstrap_token else at.new_session
             await asyncio.get_running_loop().run_in_executor(None, on_ready, at.url, token)
@@ -127,14 +125,14 @@ async def running(settings: ServeSettings, senders: Mapping[str, Sender] | None 
     zoneinfo.reset_tzpath(to=[])  # the zones we ship, not those of whatever host this is
     clock = SystemClock()
     telemetry = Telemetry(process=True)
-    async with _machinery(settings, clock) as (documents, log, engine_alone):
+    async with machinery(settings.store, settings.log, settings.data_dir, clock.now_ms) as (documents, log):
         await documents.open([CLOCKS])
-        kept = await documents.get(CLOCKS, "offset") if settings.dev_clock else None
-        if kept is not None:
+        kept = await documents.get(CLOCKS, "offset")
+        if kept is not None and settings.dev_clock:
             clock.move(kept.offset_ms)
         ttl = int(settings.session_ttl.total_seconds() * 1000)
         authoring = Authoring(documents, log, clock, session_ttl_ms=ttl, telemetry=telemetry)
-        runtime = Runtime(documents, log, clock, senders=senders, is_alone=engine_alone, telemetry=telemetry)
+        runtime = Runtime(documents, log, clock, senders=senders, is_alone=True, telemetry=telemetry)
         analytics = Analytics(documents, log, clock, telemetry=telemetry)
         folder = tempfile.mkdtemp(prefix="journeys-")
         servers: list[Server] = []
@@ -163,25 +161,6 @@ async def running(settings: ServeSettings, senders: Mapping[str, Sender] | None 
             for service in reversed(opened):
                 await service.close()
             shutil.rmtree(folder, ignore_errors=True)
-
-
-@asynccontextmanager
-async def _machinery(settings: ServeSettings, clock: SystemClock) -> AsyncIterator[tuple[Documents, Log, bool]]:
-    """Store and log; the third says that no other process can be using them."""
-    if settings.store not in ("embedded", "memory") or settings.log not in ("embedded", "memory"):
-        raise CannotOpen("JOURNEYS_STORE and JOURNEYS_LOG: MongoDB and Kafka are not built yet; leave both unset.")
-    from services.infra.documents.sqlite import SqliteDocuments
-    from services.infra.log.sqlite import SqliteLog
-
-    path = None if settings.store == "memory" else Path(settings.data_dir)
-    engine = await open_engine(path)
-    try:
-        documents, log = SqliteDocuments(engine), SqliteLog(engine, now_ms=clock.now_ms)
-        yield documents, log, True
-        await log.close()
-        await documents.close()
-    finally:
-        await engine.close()
 
 
 @asynccontextmanager
@@ -229,6 +208,11 @@ async def _bootstrap(authoring: str, settings: ServeSettings) -> str | None:
         await channel.close()
 
 
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 class _ClockServicer(ClockServiceServicer):
     """Moves the development clock."""
 
@@ -263,6 +247,3 @@ def _exit_on_a_dead_loop(stop: asyncio.Event) -> Callable[[asyncio.AbstractEvent
             stop.set()
 
     return handle
-
-
-__all__: Sequence[str] = ("PROJECT_KEY", "Running", "running", "serve")

@@ -73,6 +73,8 @@ def hoisted(arguments: list[str]) -> list[str]:
         argument = arguments[index]
         if argument == "--":
             return first + rest + arguments[index:]
+        if argument in GLOBAL_OPTIONS and index + 1 == len(arguments):
+            return [*first, argument]  # without its value, which is all there is to say
         if argument in GLOBAL_OPTIONS:
             first += arguments[index : index + 2]
             index += 2

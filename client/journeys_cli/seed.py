@@ -4,6 +4,7 @@ Law: only a workspace without any other journey is filled, and filling it twice 
 begun is completed, whatever is there is left alone.
 """
 
+import json
 import os
 import shlex
 import sys
@@ -70,7 +71,7 @@ def seed_and_tell(url: str, session: str | None, keep_in: Path | None = None) ->
     """
     import httpx2
 
-    from journeys_client import Client
+    from journeys_client import Client, ClientError
 
     try:
         session = _kept(session, keep_in)
@@ -79,7 +80,7 @@ def seed_and_tell(url: str, session: str | None, keep_in: Path | None = None) ->
             return
         with Client(url, session=session, transport=httpx2.HTTPTransport()) as client:
             seeded = seed(client)
-    except Exception as error:  # the server is up and stays up
+    except (ClientError, Failed, OSError, LookupError, ValueError) as error:  # the server is up and stays up
         print(f"The demo workspace could not be filled: {line_of(error)}", file=sys.stderr, flush=True)
         return
     print("\n".join(instructions(url, session, seeded)), flush=True)
@@ -90,7 +91,7 @@ def instructions(url: str, session: str, seeded: Seeded) -> list[str]:
     if seeded.journey_id is None:
         return ["", "The workspace has journeys of its own; nothing was added.", *_place(url, session), ""]
     cookie = shlex.quote(f"Cookie: session={session}")
-    event = shlex.quote('{"type": "user.signed_up", "endUserId": "%s"}' % GUEST)
+    event = shlex.quote(json.dumps({"type": "user.signed_up", "endUserId": GUEST}))
     added = f"{counted(seeded.people, 'person', 'people')} imported, journey {seeded.journey_id!r} published."
     return [
         "",

@@ -128,6 +128,4 @@ class Published(Dto, kw_only=True):
 
 
 def _pointer(draft: pb.Draft) -> DraftPointer:
-    return DraftPointer(
-        based_on_version=optional(draft, "based_on_version"), updated_at=rfc3339(draft.updated_at_ms)
-    )
+    return DraftPointer(based_on_version=optional(draft, "based_on_version"), updated_at=rfc3339(draft.updated_at_ms))

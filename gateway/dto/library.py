@@ -71,12 +71,12 @@ class Evaluation(Dto, kw_only=True):
 
 
 class _Content(msgspec.Struct, rename={"from_": "from"}):
-    subject: str | None | UnsetType = UNSET
-    body: str | None | UnsetType = UNSET
-    text: str | None | UnsetType = UNSET
-    title: str | None | UnsetType = UNSET
+    subject: str | UnsetType | None = UNSET
+    body: str | UnsetType | None = UNSET
+    text: str | UnsetType | None = UNSET
+    title: str | UnsetType | None = UNSET
     data: Raw | UnsetType = UNSET
-    from_: str | None | UnsetType = UNSET
+    from_: str | UnsetType | None = UNSET
 
 
 class Communication(Dto, kw_only=True, rename=lambda name: {"comm_type": "commType", "from_": "from"}.get(name, name)):
@@ -87,12 +87,12 @@ class Communication(Dto, kw_only=True, rename=lambda name: {"comm_type": "commTy
     comm_type: Literal["marketing", "transactional"]
     channel: Literal["email", "in_app_push", "mobile_push"]
     version: int
-    subject: str | None | UnsetType = UNSET
-    body: str | None | UnsetType = UNSET
-    text: str | None | UnsetType = UNSET
-    title: str | None | UnsetType = UNSET
+    subject: str | UnsetType | None = UNSET
+    body: str | UnsetType | None = UNSET
+    text: str | UnsetType | None = UNSET
+    title: str | UnsetType | None = UNSET
     data: JsonObject | UnsetType = UNSET
-    from_: str | None | UnsetType = UNSET
+    from_: str | UnsetType | None = UNSET
     status: Literal["active", "archived"]
 
     @classmethod

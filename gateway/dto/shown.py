@@ -22,7 +22,7 @@ _EMPTY: Final = Raw(b"{}")
 _NO_ITEMS: Final = Raw(b"[]")
 
 
-class Dto(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Dto(msgspec.Struct, kw_only=True, rename="camel"):
     """What the outside sees of something."""
 
 

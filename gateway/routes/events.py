@@ -60,6 +60,8 @@ async def list_messages(request: web.Request) -> web.Response:
     return list_reply(request, [Message.from_proto(it) for it in reply.messages], reply.next_cursor)
 
 
-not_yet("POST", "/api/messages/{messageId}/events", role=Role.EDITOR, name="provider_feedback", what="Provider feedback")
+not_yet(
+    "POST", "/api/messages/{messageId}/events", role=Role.EDITOR, name="provider_feedback", what="Provider feedback"
+)
 not_yet("GET", "/api/in-app", role=Role.VIEWER, name="list_in_app", what="The in-app store")
 not_yet("POST", "/api/in-app/{messageId}/read", role=Role.EDITOR, name="read_in_app", what="The in-app store")

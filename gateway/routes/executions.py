@@ -47,7 +47,9 @@ async def list_executions(request: web.Request) -> web.Response:
 
     200; 404.
     """
-    message = ListExecutionsRequest(workspace=workspace(request), journey_id=path_id(request), page=page_of(request, 50))
+    message = ListExecutionsRequest(
+        workspace=workspace(request), journey_id=path_id(request), page=page_of(request, 50)
+    )
     if (status := query_text(request, "status")) is not None:
         if status not in STATUSES:
             raise invalid_at("/status", "not_allowed", f"status is one of {', '.join(STATUSES)}.")
@@ -185,8 +187,8 @@ async def step_stats(request: web.Request) -> web.Response:
     )
     counted = {stats.step_id: StepStats.from_proto(stats) for stats in reply.steps}
     steps = [step["id"] for step in msgspec.json.decode(journey.journey.steps_json or b"[]")]
-    shown = {step: counted.pop(step, None) or _untouched(step) for step in steps}
-    return json_reply([*shown.values(), *counted.values()])  # last those of earlier versions
+    shown = {step: counted.get(step, _untouched(step)) for step in steps}
+    return json_reply(list({**shown, **counted}.values()))  # last those of earlier versions
 
 
 def require_short(body: dict[str, object], *names: str) -> None:

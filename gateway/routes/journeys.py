@@ -109,7 +109,11 @@ async def get_version(request: web.Request) -> web.Response:
 def changes_of(body: dict[str, Any]) -> JourneyChanges:
     """What an author set; what only the server writes is left out."""
     changes = JourneyChanges()
-    for member, field in (("name", "name"), ("description", "description"), ("goalEventWindowDays", "goal_event_window_days")):
+    for member, field in (
+        ("name", "name"),
+        ("description", "description"),
+        ("goalEventWindowDays", "goal_event_window_days"),
+    ):
         if member in body:
             setattr(changes, field, body[member])
     for member, field in (

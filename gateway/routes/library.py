@@ -140,9 +140,7 @@ async def list_audiences(request: web.Request) -> web.Response:
     return list_reply(request, [Audience.from_proto(audience) for audience in reply.audiences], reply.next_cursor)
 
 
-@route(
-    "POST", "/api/audiences", role=Role.EDITOR, body="AudienceCreate", status=201, reply=Audience, creates=True
-)
+@route("POST", "/api/audiences", role=Role.EDITOR, body="AudienceCreate", status=201, reply=Audience, creates=True)
 async def create_audience(request: web.Request) -> web.Response:
     """Make an audience by predicate, or by list.
 
@@ -170,9 +168,7 @@ async def get_audience(request: web.Request) -> web.Response:
     return _audience_reply(await _audience(request))
 
 
-@route(
-    "PATCH", "/api/audiences/{id}", role=Role.EDITOR, body="AudienceUpdate", reply=Audience, guarded=True
-)
+@route("PATCH", "/api/audiences/{id}", role=Role.EDITOR, body="AudienceUpdate", reply=Audience, guarded=True)
 async def update_audience(request: web.Request) -> web.Response:
     """Change an audience; it acts at once on everything that refers to it.
 

@@ -79,9 +79,7 @@ async def home(request: web.Request) -> web.Response:
     return _page(request, "home")
 
 
-@route(
-    "POST", "/api/dev/clock", role=Role.EDITOR, noun="server", body="ClockAdvance", reply=Now, development=True
-)
+@route("POST", "/api/dev/clock", role=Role.EDITOR, noun="server", body="ClockAdvance", reply=Now, development=True)
 async def advance_clock(request: web.Request) -> web.Response:
     """Move the development clock: what is due on the way happens first, each at its own time.
 

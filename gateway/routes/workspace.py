@@ -64,9 +64,7 @@ async def list_members(request: web.Request) -> web.Response:
     return list_reply(request, [Member.from_proto(member) for member in reply.members], reply.next_cursor)
 
 
-@route(
-    "POST", "/api/workspace/members", role=Role.OWNER, body="MemberAdd", status=201, reply=Member, creates=True
-)
+@route("POST", "/api/workspace/members", role=Role.OWNER, body="MemberAdd", status=201, reply=Member, creates=True)
 async def add_member(request: web.Request) -> web.Response:
     """Add someone who may sign in.
 
@@ -139,9 +137,7 @@ async def create_api_key(request: web.Request) -> web.Response:
     201 {"id", "name", "role", "secret", "createdAt"}; 400 validation_error; 422 idempotency_key_reused.
     """
     body = await body_of(request)
-    message = CreateApiKeyRequest(
-        workspace=workspace_of(request), name=body["name"], role=body.get("role", "editor")
-    )
+    message = CreateApiKeyRequest(workspace=workspace_of(request), name=body["name"], role=body.get("role", "editor"))
     reply = await request.app[WORKSPACES].CreateApiKey(message)
     key = ApiKey.from_proto(reply.api_key)
     shown = NewApiKey(id=key.id, name=key.name, role=key.role, created_at=key.created_at, secret=reply.secret)

@@ -52,7 +52,10 @@ COMPONENTS: Final[dict[str, Schema]] = {
         ignored=(*_SERVER_WRITTEN, "updatedAt"),
     ),
     "JourneyUpdate": closed(
-        {**_MEMBERS, "updatedAt": {**TIME, "description": "The one that was read: 409 stale_update if it is not current."}},
+        {
+            **_MEMBERS,
+            "updatedAt": {**TIME, "description": "The one that was read: 409 stale_update if it is not current."},
+        },
         ignored=("id", *_SERVER_WRITTEN),
     ),
     "JourneySettings": closed(

@@ -95,12 +95,8 @@ COMPONENTS: Final[dict[str, Schema]] = {
     "PredicateInSegment": closed(
         {"kind": choice("in_segment", "in_cohort"), "audienceId": TEXT, "cohortId": TEXT}, ["kind"]
     ),
-    "PredicateChannel": closed(
-        {"kind": choice("channel_opted_in", "channel_opted_out"), "channel": CHANNEL}, ["kind"]
-    ),
-    "PredicateReceived": closed(
-        {"kind": choice("received"), "stepId": TEXT, "status": choice(*STATUSES)}, ["kind"]
-    ),
+    "PredicateChannel": closed({"kind": choice("channel_opted_in", "channel_opted_out"), "channel": CHANNEL}, ["kind"]),
+    "PredicateReceived": closed({"kind": choice("received"), "stepId": TEXT, "status": choice(*STATUSES)}, ["kind"]),
     "PredicateClauses": closed({"kind": choice("and", "or"), "clauses": items(ref("Predicate"))}, ["kind"]),
     "PredicateNot": closed({"kind": choice("not"), "clause": ref("Predicate")}, ["kind"]),
 }

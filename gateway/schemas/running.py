@@ -11,24 +11,26 @@ _EVENT_ID: Final[Schema] = {**ID, "description": "At most 200 bytes."}
 
 COMPONENTS: Final[dict[str, Schema]] = {
     "Event": closed(
-        {"id": _EVENT_ID, "type": {"type": "string", "minLength": 1}, "endUserId": _EVENT_ID, "data": ANY_OBJECT, "timestamp": TIME},
+        {
+            "id": _EVENT_ID,
+            "type": {"type": "string", "minLength": 1},
+            "endUserId": _EVENT_ID,
+            "data": ANY_OBJECT,
+            "timestamp": TIME,
+        },
         ["type"],
     ),
     "EventBatch": closed({"events": items(ref("Event"), maxItems=1000)}, ["events"]),
     # Which of the two a body is shows `events`; gateway/intake.py reads both without these schemas, for speed.
     "EventsIn": {"oneOf": [ref("Event"), ref("EventBatch")]},
-    "ExecutionStart": closed(
-        {"endUserId": _EVENT_ID, "eventId": _EVENT_ID, "data": ANY_OBJECT}, ["endUserId"]
-    ),
+    "ExecutionStart": closed({"endUserId": _EVENT_ID, "eventId": _EVENT_ID, "data": ANY_OBJECT}, ["endUserId"]),
     "StartExecution": closed(
         {
             "projectKey": TEXT,
             "journeyId": TEXT,
             "endUserId": _EVENT_ID,
             "eventId": _EVENT_ID,
-            "event": closed(
-                {"id": TEXT, "type": TEXT, "endUserId": TEXT, "data": ANY_OBJECT, "timestamp": TIME}
-            ),
+            "event": closed({"id": TEXT, "type": TEXT, "endUserId": TEXT, "data": ANY_OBJECT, "timestamp": TIME}),
         },
         ["projectKey", "journeyId", "endUserId", "eventId"],
     ),

@@ -70,7 +70,9 @@ STEP: Final = Union(
 UNIONS: Final[dict[str, Union]] = {"Step": STEP}
 
 
-def _step(kind: str, mode: str | None = None, *, next: bool = True, optional_mode: bool = False, **more: Schema) -> Schema:
+def _step(
+    kind: str, mode: str | None = None, *, has_next: bool = True, optional_mode: bool = False, **more: Schema
+) -> Schema:
     members: dict[str, Schema] = {
         "id": {"type": "string", "pattern": "^[A-Za-z0-9_.:-]{1,64}$"},
         "type": choice(kind),
@@ -82,23 +84,20 @@ def _step(kind: str, mode: str | None = None, *, next: bool = True, optional_mod
         members["mode"] = choice(mode)
         if not optional_mode:
             required.append("mode")
-    if next:
+    if has_next:
         members["next"] = TEXT
     return closed({**members, **more}, required)
 
 
 _MATCH: Final = mapping(TEXT)
 _PREDICATE: Final = ref("Predicate")
-_TIMEOUT: Final[dict[str, Schema]] = {"timeout": DURATION, "onTimeout": TEXT}
 
 COMPONENTS: Final[dict[str, Schema]] = {
     "Step": drawn(STEP),
     "Steps": items(ref("Step")),
     "StepTriggerEvent": _step("trigger", "event", optional_mode=True, filter=_PREDICATE),
     "StepTriggerAudienceEntry": _step("trigger", "audience_entry", filter=_PREDICATE, backfill=BOOLEAN),
-    "StepTriggerSchedule": _step(
-        "trigger", "schedule", filter=_PREDICATE, at=TIME, rrule=TEXT, timezone=TEXT
-    ),
+    "StepTriggerSchedule": _step("trigger", "schedule", filter=_PREDICATE, at=TIME, rrule=TEXT, timezone=TEXT),
     "StepTriggerManual": _step("trigger", "manual", filter=_PREDICATE),
     "StepWaitDuration": _step("wait", "duration", duration=DURATION),
     "StepWaitUntilTime": _step(
@@ -111,23 +110,23 @@ COMPONENTS: Final[dict[str, Schema]] = {
         offset=DURATION,
     ),
     "StepWaitUntilEvent": _step(
-        "wait", "until_event", eventName=TEXT, match=_MATCH, filter=_PREDICATE, **_TIMEOUT
+        "wait", "until_event", eventName=TEXT, match=_MATCH, filter=_PREDICATE, timeout=DURATION, onTimeout=TEXT
     ),
-    "StepWaitUntilCondition": _step("wait", "until_condition", condition=_PREDICATE, **_TIMEOUT),
+    "StepWaitUntilCondition": _step("wait", "until_condition", condition=_PREDICATE, timeout=DURATION, onTimeout=TEXT),
     "StepBranchCondition": _step(
         "branch",
         "condition",
-        next=False,
+        has_next=False,
         branches=items(closed({"id": TEXT, "condition": _PREDICATE, "next": TEXT})),
         default=TEXT,
     ),
     "StepBranchRandom": _step(
-        "branch", "random", next=False, arms=items(closed({"id": TEXT, "weight": NUMBER, "next": TEXT}))
+        "branch", "random", has_next=False, arms=items(closed({"id": TEXT, "weight": NUMBER, "next": TEXT}))
     ),
     "StepBranchAdaptive": _step(
         "branch",
         "adaptive",
-        next=False,
+        has_next=False,
         arms=items(closed({"id": TEXT, "next": TEXT})),
         optimizationGoal=closed({"eventName": TEXT}),
         minSampleFloor={**INTEGER, "default": 200},
@@ -146,5 +145,5 @@ COMPONENTS: Final[dict[str, Schema]] = {
         onFailure=ON_FAILURE,
     ),
     "StepUpdateProfile": _step("update_profile", set=ANY_OBJECT),
-    "StepExit": _step("exit", next=False, reason=TEXT),
+    "StepExit": _step("exit", has_next=False, reason=TEXT),
 }

@@ -43,9 +43,7 @@ SETTINGS: Final[dict[str, Schema]] = {
     "frequencyCaps": or_null(items(closed({"channel": or_null(CHANNEL), "max": INTEGER, "per": DURATION}))),
     "dailyCap": or_null(closed({"max": INTEGER})),
     "quietHours": or_null(closed({"start": TEXT, "end": TEXT, "behaviour": choice("defer", "skip")})),
-    "senders": or_null(
-        closed({"email": ref("Sender"), "in_app_push": ref("Sender"), "mobile_push": ref("Sender")})
-    ),
+    "senders": or_null(closed({"email": ref("Sender"), "in_app_push": ref("Sender"), "mobile_push": ref("Sender")})),
     "webhookSecretRef": or_null(TEXT),
     "publicUrl": or_null(TEXT),
     "maxJourneys": or_null(INTEGER),
@@ -83,7 +81,12 @@ COMPONENTS: Final[dict[str, Schema]] = {
     ),
     "Workspace": {"type": "object", "properties": {"projectKey": TEXT, "name": TEXT, **SETTINGS}},
     "WorkspaceCreate": closed(
-        {"name": NAME, "projectKey": {"type": "string", "minLength": 1, "maxLength": 63}, "ownerEmail": _EMAIL, "ownerPassword": _PASSWORD},
+        {
+            "name": NAME,
+            "projectKey": {"type": "string", "minLength": 1, "maxLength": 63},
+            "ownerEmail": _EMAIL,
+            "ownerPassword": _PASSWORD,
+        },
         ["name", "ownerEmail"],
     ),
     "MemberAdd": closed(

@@ -66,13 +66,16 @@ class Idempotency:
         except StaleRevision:
             pass  # somebody else settled it, or took over what was abandoned
 
-    async def sweep(self) -> int:
-        """Remove what is older than a day; returns how many there were, 500 at most."""
-        page = await self.documents.scan(CLAIMS, "by_expiry", high=self.clock.now_ms(), limit=_SWEPT)
-        writes: list[Write] = [Delete(CLAIMS, claim.key, claim.revision) for claim in page.items]
-        if writes:
-            await self.documents.write_many(writes)
-        return len(writes)
+    async def sweep(self) -> None:
+        """Remove what is older than a day."""
+        now, cursor = self.clock.now_ms(), None
+        while True:
+            page = await self.documents.scan(CLAIMS, "by_expiry", high=now, after=cursor, limit=_SWEPT)
+            writes: list[Write] = [Delete(CLAIMS, claim.key, claim.revision) for claim in page.items]
+            if writes:
+                await self.documents.write_many(writes)
+            if (cursor := page.cursor) is None:
+                return
 
 
 def _is_free(claim: Claim, now_ms: int) -> bool:

@@ -31,6 +31,7 @@ from services.infra.documents.port import (
     StoreUnavailable,
 )
 from services.infra.log.port import Log, LogUnavailable, Record
+from services.infra.telemetry import Telemetry
 
 A = TypeVar("A", bound=Announced)
 R = TypeVar("R")
@@ -63,7 +64,14 @@ class Kind(Generic[A]):
 class Outbox:
     """Writes and tells. `open` tells what an earlier process left; `close` clears what is told."""
 
-    def __init__(self, documents: Documents, log: Log, kinds: Sequence[Kind[Any]]) -> None:
+    def __init__(
+        self, documents: Documents, log: Log, kinds: Sequence[Kind[Any]], telemetry: Telemetry | None = None
+    ) -> None:
+        figures = telemetry or Telemetry()
+        self._acts = figures.counter("authoring_acts_total", "Acts of authors, by action.", ("action",))
+        figures.gauge("authoring_outbox_owed", "Documents whose last write is not told yet.").set_function(
+            lambda: float(len(self._owed))
+        )
         self._documents = documents
         self._log = log
         self._kinds: dict[type, Kind[Any]] = {kind.collection.type: kind for kind in kinds}
@@ -138,6 +146,8 @@ class Outbox:
             self._owed[name] = kind
             self._work.set()
             raise
+        for act in acts:
+            self._acts.labels(act.action).inc()
         return stored
 
     def _is_untold(self, name: Name, document: Announced) -> bool:

@@ -31,6 +31,7 @@ def page_of(items: Sequence[T], place: Callable[[T], Place], limit: int, cursor:
 def _read(cursor: str) -> Place:
     try:
         body = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True)
-        return msgspec.json.decode(body, type=Place)
+        at_ms, name = msgspec.json.decode(body, type=Place)
     except ValueError:  # of base64, UTF-8 and msgspec alike
         raise bad_cursor() from None
+    return at_ms, name

@@ -110,7 +110,9 @@ class Sessions:
         return workspace if workspace is not None and _session(workspace, hashed) is not None else None
 
     async def _load(self, place: str | None) -> Workspace | None:
-        return None if place is None else await self.documents.get(WORKSPACES, place)
+        if place is None:
+            return None
+        return await self.documents.get(WORKSPACES, place)
 
     async def _place_of(self, hashed: str) -> str | None:
         """Where a token belongs that was chosen outside."""

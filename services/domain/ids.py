@@ -102,7 +102,7 @@ def uniform(*parts: str) -> float:
     return (int.from_bytes(digest, "big") >> 11) * 2.0**-53 + 2.0**-54
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def _keyed(slot: int, secret: bytes, text: str) -> str:
     digest = hashlib.blake2b(text.encode(), digest_size=16, key=secret).digest()
     return f"{slot:04x}{base64.b32encode(digest).decode().rstrip('=').lower()}"

@@ -39,7 +39,7 @@ from services.runtime.work import AckItem, CommandItem, DueItem, EventItem, Item
 
 CYCLE = 500
 CYCLES_IN_FLIGHT = 3
-RECENT = 20_000
+RECENT = 5_000
 ACK_SECONDS = 1.0
 MOST_TRIES = 50
 MOST_UNFINISHED = 4_000
@@ -218,7 +218,9 @@ class Engine:
             desk, held = owner
             if outcome is Outcome.APPLIED:
                 applied.append((desk, held))
-            elif outcome is not Outcome.DUPLICATE:  # a start that was decided before is decided
+            elif outcome is not Outcome.DUPLICATE or desk.results:
+                # A start by event that was decided before is decided. One that somebody waits for is planned
+                # again: with the former decision loaded it answers `duplicate`.
                 lost.add(id(desk))
                 self._recent.pop(held.execution.key, None)
         await self._act(applied, claimed_at)

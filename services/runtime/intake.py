@@ -44,13 +44,13 @@ class _Progress:
 
     waiting: deque[tuple[int, "asyncio.Future[None]"]] = field(default_factory=deque)
     next_offset: int | None = None
+    committed: int | None = None
 
-    def advance(self) -> int | None:
-        """The offset to go on from after a restart, if it rose."""
-        before = self.next_offset
+    def advance(self) -> bool:
+        """Move over what is done; whether there is something to commit."""
         while self.waiting and self.waiting[0][1].done():
             self.next_offset = self.waiting.popleft()[0] + 1
-        return self.next_offset if self.next_offset != before else None
+        return self.next_offset != self.committed
 
 
 class Intake:
@@ -91,10 +91,14 @@ class Intake:
     async def commit(self) -> None:
         """Commit how far everything has been seen to."""
         positions = {
-            place: offset for place, progress in self._progress.items() if (offset := progress.advance()) is not None
+            place: progress.next_offset
+            for place, progress in self._progress.items()
+            if progress.advance() and progress.next_offset is not None
         }
         if positions and self._subscription is not None:
             await self._subscription.commit(positions)
+            for place, offset in positions.items():
+                self._progress[place].committed = offset
 
     async def _see_through(self, stored: Sequence[Stored]) -> None:
         while True:
@@ -204,7 +208,10 @@ class Intake:
     async def _commit_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(COMMIT_SECONDS)
-            await self.commit()
+            try:
+                await self.commit()
+            except LogUnavailable as error:
+                logger.warning("intake.cannot_commit", error=str(error))
 
 
 def _subject_in(version: Version, came: dict[str, object]) -> str | None:

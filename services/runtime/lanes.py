@@ -30,7 +30,7 @@ def log_key(workspace: str, end_user_id: str) -> str:
     return f"{workspace}:{end_user_id}"
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16384)
 def subject_of(workspace: str, secret: bytes, end_user_id: str) -> Subject:
     """The addresses of one person."""
     slot = (murmur2(log_key(workspace, end_user_id).encode()) & 0x7FFFFFFF) % ids.SLOTS

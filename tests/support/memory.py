@@ -171,6 +171,14 @@ class MemoryDocuments:
             counts[value] = counts.get(value, 0) + 1
         return counts
 
+    def peek(self, collection: Collection[T], key: str) -> T:
+        """The document of a key that is there, without waiting; for assertions and forced orders."""
+        return _decode(collection, self._rows(collection)[key])
+
+    def put(self, collection: Collection[T], document: T) -> None:
+        """Store a document whatever was there; for forced orders."""
+        self._rows(collection)[getattr(document, collection.key)] = msgspec.msgpack.encode(document)
+
     async def _turn(self) -> None:
         await asyncio.sleep(0)
         if self.unavailable:

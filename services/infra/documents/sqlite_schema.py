@@ -4,6 +4,8 @@ Law: idempotent and all in the transaction of the caller: killed in the middle, 
 never rewritten, only the columns that repeat some of their fields; an index that is no longer declared goes.
 """
 
+# ruff: noqa: S608  # names in statements are our own, checked and quoted; values are always bound
+
 from typing import Any
 
 import apsw
@@ -28,16 +30,18 @@ def bring_up(connection: apsw.Connection, table: Table[Any]) -> None:
         if table.column(field).strip('"') not in present:
             connection.execute(f"alter table {table.name} add column {table.column(field)}")
     declared = {table.name_of(index).strip('"'): _definition(table, index) for index in table.indexes.values()}
-    stored = dict(
+    stored: dict[str, str] = dict(
         connection.execute(
             "select name, sql from sqlite_schema where type = 'index' and tbl_name = ? and sql is not null",
             (table.name.strip('"'),),
-        ).fetchall()
+        ).fetchall()  # type: ignore[arg-type]  # both columns are texts
     )
     for name, definition in stored.items():
         if declared.get(name) != definition:
             connection.execute(f'drop index "{name}"')
-    missing = [index for index in table.indexes.values() if stored.get(_bare(table, index)) != _definition(table, index)]
+    missing = [
+        index for index in table.indexes.values() if stored.get(_bare(table, index)) != _definition(table, index)
+    ]
     # A column may be older than its index and yet out of date: nobody wrote it while no index wanted it.
     fields = sorted({field for index in missing for field in index.fields if field in table.added})
     if fields:
@@ -47,9 +51,8 @@ def bring_up(connection: apsw.Connection, table: Table[Any]) -> None:
 
 
 def _definition(table: Table[Any], index: Index) -> str:
-    columns = table.order_of(index.name)
-    present = " and ".join(f"{column} is not null" for column in dict.fromkeys(columns[:-1]))
-    return f"CREATE INDEX {table.name_of(index)} on {table.name} ({', '.join(columns)}) where {present}"
+    columns = ", ".join(table.order_of(index.name))
+    return f"CREATE INDEX {table.name_of(index)} on {table.name} ({columns}) where {table.presence_in(index.name)}"
 
 
 def _bare(table: Table[Any], index: Index) -> str:
@@ -59,12 +62,12 @@ def _bare(table: Table[Any], index: Index) -> str:
 def _fill(connection: apsw.Connection, table: Table[Any], fields: list[str]) -> None:
     """Copy the fields out of every body into their columns."""
     sets = ", ".join(f"{table.column(field)} = ?{i + 2}" for i, field in enumerate(fields))
-    page = f"select id, body from {table.name} where id > ? order by id limit {_PAGE}"  # noqa: S608  # our own names
-    last = 0
+    page = f"select id, body from {table.name} where id > ? order by id limit {_PAGE}"
+    last: Any = 0
     while rows := connection.execute(page, (last,)).fetchall():
         cells = []
         for row_id, body in rows:
-            document = table.document_of(body)
+            document = table.document_of(body)  # type: ignore[arg-type]  # the column holds blobs
             cells.append((row_id, *(plain(getattr(document, field)) for field in fields)))
-        connection.executemany(f"update {table.name} set {sets} where id = ?1", cells)  # noqa: S608  # our own names
+        connection.executemany(f"update {table.name} set {sets} where id = ?1", cells)
         last = rows[-1][0]

@@ -8,6 +8,8 @@ go in as one array, bodies come out as one blob: MessagePack values follow each 
 header before them makes them a list.
 """
 
+# ruff: noqa: S608  # names in statements are our own, checked and quoted; values are always bound
+
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,9 +23,6 @@ from services.infra.documents.port import Collection, Index, Value
 
 T = TypeVar("T")
 Cell = Value | None
-
-# From the rows of `rows` to one row: how many there are, and their bodies.
-GATHER = "select count(*), cast(group_concat(body, '') as blob) from ({rows})"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _BYTES_OF_LIST = b"\xdd"  # array 32: the number of items in four bytes follows
@@ -105,24 +104,27 @@ class Table(Generic[T]):
         """The column that holds a field."""
         return self._columns[field]
 
-    def order_of(self, index: str) -> tuple[str, ...]:
-        """The columns of an index with the key that breaks ties; "" is the order of keys. Raises ValueError."""
-        return tuple(self.column(field) for field in self.fields_of(index))
-
     def fields_of(self, index: str) -> tuple[str, ...]:
-        """The fields of an index and the key. Raises ValueError for an index the collection does not have."""
+        """The fields of an index and the key that breaks ties; "" is the order of keys. Raises ValueError."""
         if not index:
             return (self.collection.key,)
         if index not in self.indexes:
             raise ValueError(f"the collection {self.collection.name} has no index {index!r}")
-        return (*self.indexes[index].fields, self.collection.key)
+        return tuple(dict.fromkeys((*self.indexes[index].fields, self.collection.key)))
+
+    def order_of(self, index: str) -> tuple[str, ...]:
+        """The columns of an index, in order."""
+        return tuple(self.column(field) for field in self.fields_of(index))
+
+    def presence_in(self, index: str) -> str:
+        """The condition for a document to be in an index: none of its fields is None."""
+        columns = [self.column(field) for field in self.fields_of(index) if field in self.added]
+        return " and ".join(f"{column} is not null" for column in columns) or "true"
 
     def source_of(self, index: str) -> str:
-        """The table read through that index, with the condition that makes a partial index usable."""
-        if not index:
-            return f"{self.name} where true"
-        present = " and ".join(f"{column} is not null" for column in dict.fromkeys(self.order_of(index)[:-1]))
-        return f"{self.name} indexed by {self.name_of(self.indexes[index])} where {present}"
+        """The table read through that index, up to a condition to which others can be added."""
+        through = f" indexed by {self.name_of(self.indexes[index])}" if index else ""
+        return f"{self.name}{through} where {self.presence_in(index)}"
 
     def name_of(self, index: Index) -> str:
         """The index as SQLite knows it."""
@@ -165,7 +167,7 @@ def plain(value: Any) -> Cell:
     return value
 
 
-def packed(rows: Sequence[Row]) -> tuple[apsw.CArrayBinding, bytes]:
+def packed(rows: Sequence[Row]) -> "tuple[apsw.CArrayBinding, bytes]":
     """Rows as the two arguments of a statement: JSON texts of their cells, and all bodies one after the other.
 
     Bodies as JSON would cost ten times the insert itself.

@@ -6,6 +6,7 @@ producer in any language and this process agree on who owns a person.
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 
@@ -106,8 +107,12 @@ class Log(Protocol):
         """Finish what was acknowledged and let go."""
 
 
+@lru_cache(maxsize=65536)
 def partition_of(key: str, partitions: int) -> int:
-    """The partition of a key: Kafka's default, (murmur2(utf8(key)) & 0x7fffffff) % partitions."""
+    """The partition of a key: Kafka's default, (murmur2(utf8(key)) & 0x7fffffff) % partitions.
+
+    3 us in pure Python, hence the cache: the same people come again.
+    """
     return (murmur2(key.encode()) & 0x7FFFFFFF) % partitions
 
 

@@ -149,9 +149,9 @@ def _look_at_all(connection: apsw.Connection) -> str:
 def _look_at_ends(connection: apsw.Connection) -> str:
     """Read the first and the last row of each table; what is damaged raises."""
     for (name,) in connection.execute("select name from sqlite_schema where type = 'table'").fetchall():
-        table = '"' + name.replace('"', '""') + '"'
+        table = '"' + str(name).replace('"', '""') + '"'
         for order in ("asc", "desc"):
-            connection.execute(f"select * from {table} order by 1 {order} limit 1").fetchall()  # noqa: S608  # our own table's name, quoted
+            connection.execute(f"select * from {table} order by 1 {order} limit 1").fetchall()  # noqa: S608  # a name from the schema, quoted
     return ""
 
 

@@ -88,7 +88,7 @@ def _handle(connection: apsw.Connection, handler: Callable[..., Any], requests: 
         results = handler(connection, [request.item for request in requests])
     except TROUBLE:
         raise
-    except Exception as error:  # noqa: BLE001  # it belongs to whoever sent the item, and is raised there
+    except Exception as error:  # it belongs to whoever sent the item, and is raised there
         if not connection.in_transaction:
             raise  # SQLite gave up the whole transaction, so the whole group has failed
         connection.execute(f"rollback to {SAVEPOINT}")

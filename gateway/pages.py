@@ -1,0 +1,94 @@
+"""Two pages without a script, a font or an image from anywhere: where to begin, and the routes to read.
+
+The dashboard replaces the first one when its part is built.
+"""
+
+from collections.abc import Sequence
+from html import escape
+from typing import Final
+
+from gateway.declaration import Role, Route
+
+_STYLE: Final = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
+code,pre{font:14px/1.5 ui-monospace,monospace;background:#f3f4f6;border-radius:4px}
+code{padding:.1rem .3rem}pre{padding:.8rem;overflow-x:auto}
+h2{margin-top:2.2rem;text-transform:capitalize}
+table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid #d9dde2}
+td:first-child{white-space:nowrap}small{color:#4b5563}a{color:#0b5394}
+@media (prefers-color-scheme:dark){body{color:#e6e8eb;background:#14171a}code,pre{background:#23282d}
+th,td{border-color:#363c43}small{color:#aab2bb}a{color:#8ec5ff}}
+"""
+_ROLES: Final = {
+    Role.PUBLIC: "everybody",
+    Role.VIEWER: "viewer",
+    Role.EDITOR: "editor",
+    Role.OWNER: "owner",
+    Role.INTERNAL: "the server's own key",
+}
+
+
+def home(version: str) -> bytes:
+    """The page at `/`: what this is, how to sign in, where to read on."""
+    return _page(
+        "Adaptive Journeys",
+        f"""
+<h1>Adaptive Journeys</h1>
+<p>A self-hosted orchestrator of customer journeys, version {escape(version)}. This server is running; its dashboard is
+not built yet, so everything goes through the API.</p>
+<ul>
+<li><a href="/docs">The routes</a>, to read here</li>
+<li><a href="/api/openapi.json">openapi.json</a>, for tools</li>
+<li><a href="/readyz">readyz</a> and <a href="/metrics">metrics</a>, for whoever runs it</li>
+</ul>
+<h2>Sign in</h2>
+<p>The first start made a workspace and printed its owner's session. With it:</p>
+<pre>curl -H "Cookie: session=&lt;your-session&gt;" /api/journeys</pre>
+<p>Members sign in with <code>POST /api/session</code> and <code>{{"email": ..., "password": ...}}</code>; machines send
+an API key as <code>x-api-key</code>.</p>
+""",
+    )
+
+
+def docs(routes: Sequence[Route], version: str) -> bytes:
+    """The page at `/docs`: every route with who may call it and what it answers."""
+    nouns: dict[str, list[Route]] = {}
+    for route in routes:
+        nouns.setdefault(route.noun, []).append(route)
+    sections = "".join(
+        f'<h2 id="{escape(noun)}">{escape(noun.replace("-", " "))}</h2>'
+        f"<table><tr><th>Route</th><th>What it does</th><th>Who</th></tr>{''.join(map(_row, found))}</table>"
+        for noun, found in nouns.items()
+    )
+    contents = " · ".join(f'<a href="#{escape(noun)}">{escape(noun)}</a>' for noun in nouns)
+    return _page(
+        "Adaptive Journeys: routes",
+        f"""
+<h1>Routes</h1>
+<p>Version {escape(version)}, made from the same declarations as <a href="/api/openapi.json">openapi.json</a>, which has
+the shapes of bodies and answers.</p>
+<p>{contents}</p>
+<p>JSON in UTF-8. Times are RFC 3339 in UTC with three fraction digits, lengths ISO 8601 without months and years.
+Lists are bare arrays; <code>?limit=</code> (1 to 500) and <code>?cursor=</code> page through them, the next page is in
+<code>Link</code>. Every single resource has an <code>ETag</code>. A refusal is
+<code>application/problem+json</code> with a <code>code</code>, a <code>requestId</code> and, where a body is wrong,
+<code>errors</code> with a JSON Pointer each.</p>
+{sections}
+""",
+    )
+
+
+def _row(route: Route) -> str:
+    details = f"<br><small>{escape(route.details)}</small>" if route.details else ""
+    return (
+        f"<tr><td><code>{route.method}</code> <code>{escape(route.path)}</code></td>"
+        f"<td>{escape(route.summary)}{details}</td><td>{_ROLES[route.role]}</td></tr>"
+    )
+
+
+def _page(title: str, body: str) -> bytes:
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{body}</body></html>\n"
+    ).encode()

@@ -1,0 +1,84 @@
+"""One service as a process of its own: settings, machinery, a gRPC server, signals.
+
+Law: a process is ready when its service is open, and gone within 15 s of SIGTERM with everything it acknowledged
+kept. Source: contract 7 (process manners).
+"""
+
+import asyncio
+import signal
+import sys
+import zoneinfo
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from services.infra.clock import Clock, SystemClock
+from services.infra.documents.port import Documents
+from services.infra.grpc.server import Server
+from services.infra.log.port import Log
+from services.infra.machinery import machinery
+from services.infra.settings import ServiceSettings, SettingsInvalid
+from services.infra.sqlite.engine import CannotOpen
+from services.infra.telemetry import Telemetry, set_up_logging
+
+Registration = tuple[Callable[[Any, Any], None], Any, str]
+
+
+class Service(Protocol):
+    """What every service's app offers."""
+
+    name: str
+
+    async def open(self) -> None:
+        """Begin."""
+
+    def servicers(self) -> Sequence[Registration]:
+        """What the server is given."""
+
+    async def close(self) -> None:
+        """End."""
+
+
+Make = Callable[[Documents, Log, Clock, ServiceSettings, Telemetry], Service]
+
+
+def run_alone(settings_class: type[ServiceSettings], make: Make) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status.
+
+    With the embedded store the process has a file, and so a world, of its own: several services that are to work
+    together need a store and a log that processes can share, or `journeys serve`.
+    """
+    try:
+        settings = settings_class.load()
+    except SettingsInvalid as error:
+        sys.stderr.writelines(f"{line}\n" for line in error.lines)
+        return 2
+    set_up_logging(settings.log_level, settings.log_format)
+    try:
+        return asyncio.run(_serve(settings, make))
+    except (CannotOpen, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+async def _serve(settings: ServiceSettings, make: Make) -> int:
+    zoneinfo.reset_tzpath(to=[])
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    clock, telemetry = SystemClock(), Telemetry(process=True)
+    async with machinery(settings.store, settings.log, settings.data_dir, clock.now_ms) as (documents, log):
+        service = make(documents, log, clock, settings, telemetry)
+        await service.open()
+        server = Server(service.name, telemetry=telemetry)
+        try:
+            for register, servicer, name in service.servicers():
+                server.add(register, servicer, name)
+            address = await server.start(settings.listen)
+            await server.serving(True)
+            sys.stdout.write(f"{service.name} listens on {address}\n")
+            sys.stdout.flush()
+            await stop.wait()
+        finally:
+            await server.stop(grace=5.0)
+            await service.close()
+    return 0
