@@ -46,6 +46,15 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
 # Reasons whose status is not that of their kind.
 BY_REASON: Final[Mapping[str, int]] = MappingProxyType({"idempotency_key_reused": 422})
 
+# Codes that are born here and in no service (those are in error_reason.proto).
+OWN_CODES: Final = (
+    "bad_request",
+    "method_not_allowed",
+    "payload_too_large",
+    "unsupported_media_type",
+    "expectation_failed",
+)
+
 MEDIA_TYPE: Final = "application/problem+json"
 _TOLD_IN_FULL: Final = 1000  # faults in one answer: a hostile body can hold hundreds of thousands
 _BUG_TEXT: Final = "Something went wrong inside. The log has it under this request id."

@@ -83,6 +83,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
             response = problem_reply(problem, request.rel_url.raw_path, context.request_id)
     response.headers[REQUEST_ID] = context.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Server"] = "journeys"  # not which Python and which library
     seconds = time.perf_counter() - started
     path = route.path if route is not None else "unknown"
     app[FIGURES].note(request.method, path, response.status, seconds)

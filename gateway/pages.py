@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
+from journeys.type.v1.error_reason_pb2 import ErrorReason
+
 from gateway.declaration import Role, Route
+from gateway.errors import OWN_CODES
 
 _STYLE: Final = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
@@ -61,6 +64,7 @@ def docs(routes: Sequence[Route], version: str) -> bytes:
         for noun, found in nouns.items()
     )
     contents = " · ".join(f'<a href="#{escape(noun)}">{escape(noun)}</a>' for noun in nouns)
+    codes = " ".join(f'<code id="{code}">{code}</code>' for code in codes_of_refusals())
     return _page(
         "Adaptive Journeys: routes",
         f"""
@@ -74,8 +78,16 @@ Lists are bare arrays; <code>?limit=</code> (1 to 500) and <code>?cursor=</code>
 <code>application/problem+json</code> with a <code>code</code>, a <code>requestId</code> and, where a body is wrong,
 <code>errors</code> with a JSON Pointer each.</p>
 {sections}
+<h2>Codes of refusals</h2>
+<p>{codes}</p>
 """,
     )
+
+
+def codes_of_refusals() -> list[str]:
+    """Every code a problem can have, sorted: the services' reasons and the gateway's own."""
+    reasons = [name.removeprefix("ERROR_REASON_").lower() for name, number in ErrorReason.items() if number]
+    return sorted({*reasons, *OWN_CODES})
 
 
 def _row(route: Route) -> str:

@@ -49,9 +49,7 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[object]], title:
     from rich.text import Text
 
     listed = [list(row) for row in rows]
-    table = Table(
-        title=title, title_justify="left", title_style="bold", box=None, show_header=bool(headings), pad_edge=False
-    )
+    table = Table(box=None, show_header=bool(headings), pad_edge=False)
     width = max([len(headings), *(len(row) for row in listed)])
     for index in range(width):
         numbers = bool(listed) and all(_is_number(row[index]) for row in listed if index < len(row))
@@ -61,6 +59,8 @@ def show_table(headings: Sequence[str], rows: Iterable[Sequence[object]], title:
         table.add_row(*(Text(f"{cell:,}" if _is_number(cell) else printable(cell)) for cell in row))
     console = _console()
     with console.capture() as captured:
+        if title is not None:  # not the table's own, which is wrapped at the table's width
+            console.print(Text(title, style="bold"))
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().rstrip("\n").split("\n")))
 

@@ -111,23 +111,23 @@ class ListAudit:
     async def _page(self, query: AuditQuery, place: Place | None) -> AuditPage:
         index, head = "by_journey", f"{query.workspace}:{query.journey_id}"
         narrow = bool(query.action_prefix or query.actor)
-        if query.execution_id:
-            index, head = "by_execution", f"{query.workspace}:{query.execution_id}"
-        elif query.wants_notable():
+        if query.wants_notable():
             index = "notable"
         rows: list[Row] = []
         examined = 0
         async with aclosing(
-            self._timeline.behind(index, head, place, MAX_PAGE if narrow else query.limit + 1)
+            self._timeline.of_execution(query.workspace, query.execution_id, place)
+            if query.execution_id
+            else self._timeline.behind(index, head, place, MAX_PAGE if narrow else query.limit + 1)
         ) as candidates:
             async for row in candidates:
                 examined += 1
                 if query.admits(row):
                     if len(rows) == query.limit:
-                        return AuditPage(rows, place_of(rows[-1]).to_cursor())
+                        return AuditPage(rows, Place.of(rows[-1]).to_cursor())
                     rows.append(row)
                 if examined == EXAMINED:
-                    return AuditPage(rows, place_of(row).to_cursor())
+                    return AuditPage(rows, Place.of(row).to_cursor())
         return AuditPage(rows, None)
 
 
@@ -204,8 +204,3 @@ def sequence(topic: str, partition: int, offset: int, index: int) -> int:
     the offset within a signed 64-bit integer.
     """
     return ((offset << 6 | partition) << 13 | min(index, 8191)) << 1 | (topic == EXECUTIONS)
-
-
-def place_of(row: Row) -> Place:
-    """The place just behind a row."""
-    return Place(row.at_ms, row.seq, row.key)

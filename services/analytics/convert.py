@@ -12,7 +12,7 @@ from services.analytics.audit import SYSTEM, AuditPage, AuditQuery, is_notable, 
 from services.analytics.facts import RUNNING, Arm, Fact, StepCounts
 from services.analytics.follower import Unreadable
 from services.analytics.projector import Observed
-from services.analytics.repositories import Row
+from services.analytics.repositories import Row, row_key
 from services.domain.ids import correlation_id
 from services.infra.log.port import Stored
 
@@ -25,8 +25,8 @@ def observed_from_record(stored: Stored) -> Observed:
         record = ExecutionRecord.FromString(stored.value)
     except DecodeError as error:
         raise Unreadable("not an ExecutionRecord") from error
-    if not (record.key and record.workspace):
-        raise Unreadable("an ExecutionRecord without key or workspace")
+    if not (record.key and record.workspace) or ":" in record.workspace or ":" in record.execution_id:
+        raise Unreadable("an ExecutionRecord without key or workspace, or with a colon in an id")
     return Observed(
         _fact_from_record(record, stored.partition),
         [_row_from_entry(record, entry, stored, i) for i, entry in enumerate(record.entries)],
@@ -39,11 +39,11 @@ def act_from_record(stored: Stored) -> Row:
         record = AuditRecord.FromString(stored.value)
     except DecodeError as error:
         raise Unreadable("not an AuditRecord") from error
-    if not (record.id and record.workspace):
-        raise Unreadable("an AuditRecord without id or workspace")
+    if not (record.id and record.workspace) or ":" in record.workspace:
+        raise Unreadable("an AuditRecord without id or workspace, or with a colon in the latter")
     journey, actor = f"{record.workspace}:{record.journey_id}", record.actor or SYSTEM
     return Row(
-        key=f"{record.workspace}:{record.id}",
+        key=row_key(record.workspace, "", record.id),
         journey=journey,
         notable=journey if is_notable(actor, record.action) else None,
         at_ms=record.at_ms,
@@ -110,9 +110,8 @@ def _fact_from_record(record: ExecutionRecord, partition: int) -> Fact:
 def _row_from_entry(record: ExecutionRecord, entry: HistoryRecord, stored: Stored, index: int) -> Row:
     workspace, journey = record.workspace, f"{record.workspace}:{record.journey_id}"
     return Row(
-        key=f"{workspace}:{entry.id or f'{record.key}:{record.state.transition}:{index}'}",
+        key=row_key(workspace, record.execution_id, entry.id or f"{record.key}:{record.state.transition}:{index}"),
         journey=journey,
-        execution=f"{workspace}:{record.execution_id}" if record.execution_id else None,
         notable=journey if is_notable(SYSTEM, entry.action) else None,
         at_ms=entry.at_ms,
         seq=sequence(stored.topic, stored.partition, stored.offset, index),

@@ -27,12 +27,14 @@ class Counter(msgspec.Struct, kw_only=True, gc=False):
 
 
 class Row(msgspec.Struct, kw_only=True, gc=False):
-    """One entry of the audit timeline. Its key is the entry's id, so an entry said twice is there once."""
+    """One entry of the audit timeline. Its key holds the entry's id, so an entry said twice is there once.
 
-    key: str  # "<workspace>:<entry id>"
+    The key begins with the execution, so that an execution's rows lie together and need no index of their own.
+    """
+
+    key: str  # see row_key
     revision: int = 1
     journey: str  # "<workspace>:<journey id>"
-    execution: str | None = None  # "<workspace>:<execution id>"
     notable: str | None = None  # the journey again, in the few rows that are not the runtime's routine
     at_ms: int
     seq: int  # the order in the log, within one millisecond
@@ -45,12 +47,12 @@ class Row(msgspec.Struct, kw_only=True, gc=False):
     @property
     def entry_id(self) -> str:
         """The entry's id as its writer knows it."""
-        return self.key[len(self.journey.partition(":")[0]) + 1 :]
+        return self.key.split(":", 2)[2]
 
     @property
     def execution_id(self) -> str | None:
         """The execution it tells of, if any."""
-        return None if self.execution is None else self.execution.partition(":")[2]
+        return self.key.split(":", 2)[1] or None
 
 
 class Position(msgspec.Struct, kw_only=True, gc=False):
@@ -70,7 +72,6 @@ ROWS = Collection(
     Row,
     indexes=(
         Index("by_journey", ("journey", "at_ms", "seq")),
-        Index("by_execution", ("execution", "at_ms", "seq")),
         Index("notable", ("notable", "at_ms", "seq")),
     ),
 )
@@ -89,6 +90,11 @@ class Place:
     at_ms: int
     seq: int
     key: str
+
+    @classmethod
+    def of(cls, row: Row) -> "Place":
+        """The place just behind a row."""
+        return cls(row.at_ms, row.seq, row.key)
 
     def to_cursor(self) -> str:
         """The place as an opaque text."""
@@ -160,6 +166,20 @@ class Timeline:
         async for row in self._scan(index, (head,), None if place is None else place.at_ms, page):
             yield row
 
+    async def of_execution(self, workspace: str, execution_id: str, place: Place | None) -> AsyncGenerator[Row, None]:
+        """The rows of one execution, a few dozen as a rule, that come after `place`."""
+        rows: list[Row] = []
+        after: str | None = None
+        low, high = row_key(workspace, execution_id, ""), f"{workspace}:{execution_id};"  # ";" follows ":"
+        while True:
+            found = await self._documents.scan(ROWS, "", low=low, high=high, after=after, limit=500)
+            rows += found.items
+            if (after := found.cursor) is None:
+                break
+        for row in sorted(rows, key=Place.of, reverse=True):
+            if place is None or Place.of(row) < place:
+                yield row
+
     async def _scan(
         self, index: str, equals: Sequence[str | int], high: int | None, page: int
     ) -> AsyncGenerator[Row, None]:
@@ -182,6 +202,11 @@ class Positions:
         """The stored positions, by partition."""
         keys = {position_key(topic, partition): partition for partition in partitions}
         return {keys[key]: found for key, found in (await self._documents.get_many(POSITIONS, list(keys))).items()}
+
+
+def row_key(workspace: str, execution_id: str, entry_id: str) -> str:
+    """The key of an entry; the execution is empty for an author's act. Only the entry's id may hold a colon."""
+    return f"{workspace}:{execution_id}:{entry_id}"
 
 
 def counter_key(workspace: str, journey_id: str, partition: int) -> str:

@@ -23,7 +23,7 @@ from services.domain.journey.conditions import audiences_in
 from services.domain.journey.model import Predicate
 from services.domain.journey.reading import read_predicate
 from services.infra.clock import Clock
-from services.infra.documents.port import Documents
+from services.infra.documents.port import Documents, DuplicateKey
 
 MAX_SUBJECTS: Final = 100_000
 _MAX_LOOKS: Final = 32  # audiences behind audiences
@@ -83,6 +83,8 @@ class Audiences:
             )
 
         async def insert(audience: Audience) -> None:
+            if await self.documents.get(AUDIENCES, audience.key) is not None:
+                raise DuplicateKey(audience.key)
             refuse(await self._circles(workspace, audience.id, predicate))
             await self.outbox.write(None, audience)
 

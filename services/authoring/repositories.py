@@ -278,7 +278,15 @@ _CREATED: Final = Index("by_creation", ("workspace", "created_at_ms"))
 _OUTBOX: Final = Index("by_outbox", ("outbox_open",))
 
 JOURNEYS: Final = Collection(
-    "journeys", Journey, indexes=(_CREATED, Index("by_state", ("workspace", "state")), _OUTBOX)
+    "journeys",
+    Journey,
+    indexes=(
+        _CREATED,
+        Index("by_state", ("workspace", "state")),
+        Index("by_contract_of_draft", ("workspace", "contract_of_draft")),
+        Index("by_contract_of_latest", ("workspace", "contract_of_latest")),
+        _OUTBOX,
+    ),
 )
 VERSIONS: Final = Collection("versions", Version, indexes=(Index("by_journey", ("journey_key", "version")),))
 TRIGGER_CONTRACTS: Final = Collection("trigger_contracts", TriggerContract, indexes=(_CREATED,))

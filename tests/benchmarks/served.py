@@ -88,8 +88,10 @@ def served() -> Iterator[Served]:
 async def _serve(folder: str) -> None:
     from services.all_in_one import running
     from services.infra.settings import ServeSettings
+    from services.infra.telemetry import set_up_logging
     from tests.support.world import RecordingSender
 
+    set_up_logging("error")
     settings = ServeSettings.load(data_dir=folder, http_port=0, bootstrap_token=TOKEN, log_level="error")
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)

@@ -218,7 +218,7 @@ class MemoryDocuments:
             if equals:
                 raise ValueError("the order of keys has no fields to be equal")
             return sorted(((), key) for key in rows)
-        fields = next(known.fields for known in collection.indexes if known.name == index)
+        fields = {known.name: known.fields for known in collection.indexes}[index]
         entries = []
         for key, body in rows.items():
             document = _decode(collection, body)

@@ -4,8 +4,6 @@ Law: each read is one statement that answers in one step (see `sqlite_table`), s
 and each goes through the index it names: `indexed by` refuses a plan without it.
 """
 
-# ruff: noqa: S608  # names in statements are our own, checked and quoted; values are always bound
-
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar

@@ -4,8 +4,6 @@ Law: idempotent and all in the transaction of the caller: killed in the middle, 
 never rewritten, only the columns that repeat some of their fields; an index that is no longer declared goes.
 """
 
-# ruff: noqa: S608  # names in statements are our own, checked and quoted; values are always bound
-
 from typing import Any
 
 import apsw

@@ -8,8 +8,6 @@ go in as one array, bodies come out as one blob: MessagePack values follow each 
 header before them makes them a list.
 """
 
-# ruff: noqa: S608  # names in statements are our own, checked and quoted; values are always bound
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass

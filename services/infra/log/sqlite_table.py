@@ -9,8 +9,6 @@ at one end is cheaper: 1.1 us a record and 12 MB of journal for 20,000, against 
 Law: every statement answers in one step, see `services.infra.documents.sqlite_table`.
 """
 
-# ruff: noqa: S608  # names in statements are our own, checked and quoted; values are always bound
-
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +20,9 @@ from services.infra.log.port import Stored
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _BYTES_OF_LIST = b"\xdd"  # array 32: the number of items in four bytes follows
-_WIDTHS = (3, 17, 10, 10)  # digits of a partition, an offset, and where a key's text lies
+# Partition and offset of each record lie in one text of 3 and 17 digits: three times faster than JSON.
+_PARTITION = "cast(substr(?2, r.rowid * 20 - 19, 3) as integer)"
+_OFFSET = "cast(substr(?2, r.rowid * 20 - 16, 17) as integer)"
 Line = tuple[int, int, int, int, str, bytes, tuple[tuple[str, bytes], ...]]
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -49,10 +49,10 @@ class TopicTable:
             f"""
             create table if not exists {self.name} (seq integer primary key, partition integer not null,
                 offset integer not null, key text, body blob not null);
-            create unique index if not exists "log_{self.topic}.place" on {self.name} (partition, offset);
-            create index if not exists "log_{self.topic}.key" on {self.name} (key, partition) where key is not null;
-            create trigger if not exists "log_{self.topic}.deleted" after delete on {self.name} begin
-                insert into log_counters values ('{self.topic}', old.partition, old.offset + 1)
+            create unique index if not exists "log_{self.topic}:place" on {self.name} (partition, offset);
+            create index if not exists "log_{self.topic}:key" on {self.name} (key, partition) where key is not null;
+            create trigger if not exists "log_{self.topic}:deleted" after delete on {self.name} begin
+                insert into logmeta_counters values ('{self.topic}', old.partition, old.offset + 1)
                 on conflict (topic, partition) do update set next = max(next, excluded.next);
             end;
             """
@@ -61,7 +61,7 @@ class TopicTable:
     def next_offsets(self, connection: apsw.Connection, partitions: int) -> list[int]:
         """The offset each partition gives next: above every record there is, and every one that was deleted."""
         last = f"select offset + 1 from {self.name} where partition = p.value order by offset desc limit 1"
-        deleted = "select next from log_counters where topic = ?2 and partition = p.value"
+        deleted = "select next from logmeta_counters where topic = ?2 and partition = p.value"
         statement = (
             f"select json_group_array(max(ifnull(({last}), 0), ifnull(({deleted}), 0)) order by p.key)"
             f" from json_each(?1) p"
@@ -87,7 +87,7 @@ class TopicTable:
         head = b"".join([b"%03d%017d" % line[1:3] for line in lines])
         connection.execute(
             f"insert into {self.name} (seq, partition, offset, body)"
-            f" select ?3 + r.rowid, {_digits(0)}, {_digits(1)}, r.value from carray(?1) r",
+            f" select ?3 + r.rowid, {_PARTITION}, {_OFFSET}, r.value from carray(?1) r",
             (apsw.carray(tuple([_encode(line) for line in lines])), head, lines[0][0] - 1),
         )
 

@@ -45,6 +45,11 @@ class Tail:
         del self._records[:end]
         self.floor = max(self.floor, number)
 
+    def drop_all(self) -> None:
+        """Nobody reads here any more."""
+        if self._numbers:
+            self.drop(self._numbers[-1])
+
     def after(self, number: int, limit: int) -> list[tuple[int, Stored]]:
         """Up to `limit` records after that number, which must not lie below the floor."""
         start = bisect_right(self._numbers, number)

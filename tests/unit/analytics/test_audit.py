@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.analytics import audit
 from services.analytics.audit import ACTS, EXECUTIONS, Acts, AuditQuery, is_notable, sequence
 from services.analytics.convert import act_from_record
-from services.analytics.repositories import COLLECTIONS, POSITIONS, ROWS, Place, Row
+from services.analytics.repositories import COLLECTIONS, POSITIONS, ROWS, Place, Row, row_key
 from services.domain.errors import Invalid
 from services.infra.documents.port import Insert
 from services.infra.log.port import Record
@@ -23,9 +23,8 @@ def row(
 ) -> Row:
     """A row of the journey `act`."""
     return Row(
-        key=f"pk_demo:{entry_id}",
+        key=row_key("pk_demo", execution, entry_id),
         journey="pk_demo:act",
-        execution=f"pk_demo:{execution}" if execution else None,
         notable="pk_demo:act" if is_notable(actor, action) else None,
         at_ms=at,
         seq=seq,
@@ -98,7 +97,7 @@ class TestOrder:
         foreign = row("x", 10)
         foreign.journey = "pk_demo:other"
         away = row("y", 10)
-        away.key, away.journey, away.execution = "pk_b:y", "pk_b:act", "pk_b:e1"
+        away.key, away.journey = row_key("pk_b", "e1", "y"), "pk_b:act"
         await scene.add(foreign, away, row("mine", 5))
 
         assert ["mine"] == (await scene.page())[0]
@@ -143,7 +142,7 @@ class TestPages:
         await scene.add(*[row(f"e{i}", i) for i in range(4)])
         _, cursor = await scene.page(limit=2)
 
-        await scene.documents.delete(ROWS, "pk_demo:e2")
+        await scene.documents.delete(ROWS, row_key("pk_demo", "e1", "e2"))
 
         assert ["e1", "e0"] == (await scene.page(cursor, limit=2))[0]
 

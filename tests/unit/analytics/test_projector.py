@@ -144,7 +144,7 @@ class TestTake:
         await projector.take([stored(second(entries=[entry("e:1:1"), entry("e:2:0")]), offset=9)])
 
         rows = (await documents.scan(ROWS, "")).items
-        assert ["pk_demo:e:1:0", "pk_demo:e:1:1", "pk_demo:e:2:0"] == [row.key for row in rows]
+        assert ["e:1:0", "e:1:1", "e:2:0"] == [row.entry_id for row in rows]
 
     async def test_an_unreadable_record_does_not_hurt_its_neighbours(self) -> None:
         """It is logged and left out."""

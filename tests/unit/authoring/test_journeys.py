@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from services.authoring.changes import JourneyChanges
 from services.authoring.names import ID, candidates, slug
@@ -405,8 +406,6 @@ async def test_updated_at_strictly_increases(acts: list[tuple[str, int]]) -> Non
 
 
 def replaced_times(journey: Any) -> Any:
-    from msgspec.structs import replace
-
     return replace(
         journey, revision=0, outbox=(), outbox_open=None, pending_version=None, updated_at_ms=0,
         draft=None if journey.draft is None else replace(journey.draft, updated_at_ms=0),

@@ -23,6 +23,7 @@ class FakeServer(MockTransport):
         self.now = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
         self.workspace: dict[str, Any] = {}
         self.people: list[bytes] = []
+        self._known: set[str] = set()
         self.posted: list[tuple[datetime, dict[str, Any]]] = []
         self.executions: dict[str, list[dict[str, Any]]] = {}
         self.lists: dict[str, list[dict[str, Any]]] = {
@@ -93,10 +94,10 @@ class FakeServer(MockTransport):
     def _events(self, asked: Asked) -> Answer:
         duplicates = 0
         for event in asked.json()["events"]:
-            known = {earlier.get("id") for _, earlier in self.posted if "id" in earlier}
-            if event.get("id") in known:
+            if event.get("id") in self._known:
                 duplicates += 1
                 continue
+            self._known |= {event["id"]} if "id" in event else set()
             self.posted.append((self.now, event))
             self._start(event)
         return _ACCEPTED, {"received": len(asked.json()["events"]), "duplicates": duplicates, "errors": []}

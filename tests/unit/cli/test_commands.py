@@ -10,7 +10,7 @@ from journeys_client import MockTransport
 from journeys_client.mock import problem
 from tests.unit.cli.conftest import Run
 
-JOURNEYS = [
+JOURNEYS: list[dict[str, Any]] = [
     {
         "id": "act-onb",
         "name": "Activation",
@@ -164,12 +164,12 @@ class TestEventsSend:
         ran = run("events", "send", file, transport=transport)
 
         assert (
-            "lines read              4\n"
-            "accepted                2\n"
-            "  of these duplicates   1\n"
-            "refused                 2\n"
-            "  broken_json           1\n"
-            "  too_short             1\n"
+            "lines read             4\n"
+            "accepted               2\n"
+            "  of these duplicates  1\n"
+            "refused                2\n"
+            "  broken_json          1\n"
+            "  too_short            1\n"
             "\n"
             "line  reason       what is wrong\n"
             "2     broken_json  not JSON (Expecting value: line 1 column 1 (char 0))\n"
@@ -195,7 +195,7 @@ class TestEventsSend:
         transport.on("POST", "/api/events", answer=lambda asked: problem(401, "unauthenticated", "Expired."))
         ran = run("events", "send", file, transport=transport)
 
-        assert "accepted                500\n" in ran.out
+        assert "accepted               500\n" in ran.out
         assert ran.err.startswith("journeys: 401 unauthenticated: Expired.")
         assert 1 == ran.status
 
@@ -377,7 +377,12 @@ def test_serve_hands_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) -
 
     asked: list[dict[str, Any]] = []
     stand_in = ModuleType("services.all_in_one")
-    stand_in.serve = lambda **options: asked.append(options) or 7  # type: ignore[attr-defined, func-returns-value]
+
+    def serve(**options: Any) -> int:
+        asked.append(options)
+        return 7
+
+    stand_in.serve = serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "services.all_in_one", stand_in)
     ran = run("serve", "--port", "0", "--data", "d", "--demo")
     run("serve", "--memory")

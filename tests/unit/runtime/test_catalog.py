@@ -76,7 +76,9 @@ class TestRefresh:
         await catalog.refresh()
 
         info, journey, version = catalog.workspace(WS), catalog.journey(WS, "act"), catalog.version(WS, "act", 1)
-        assert info is not None and journey is not None and version is not None
+        assert info is not None
+        assert journey is not None
+        assert version is not None
         assert ("Test", "salt", b"0" * 32) == (info.name, info.salt, info.subject_secret)
         assert ("Europe/Berlin", 10) == (info.timezone, info.holdout_percent)
         assert ("act", "published", 1) == (journey.id, journey.status, journey.latest_version)

@@ -1,6 +1,7 @@
 """Profiles as clients write them: what is accepted, and every fault with its place."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -257,8 +258,6 @@ def test_a_patch_is_held_to_the_same_rules(patch: Any, path: str) -> None:
 )
 def test_no_json_makes_reading_crash(value: Any) -> None:
     """Whatever the JSON, it is a profile or a refusal."""
-    try:
-        read_named_profile(value)
-        patched_profile(EMPTY, value, "usr_a")
-    except Invalid as refused:
-        assert refused.faults
+    for read in (lambda: read_named_profile(value), lambda: patched_profile(EMPTY, value, "usr_a")):
+        with suppress(Invalid):
+            read()

@@ -54,7 +54,7 @@ class House:
     async def matches(self, predicate: dict[str, Any]) -> bool:
         await publish_audience(self.log, "asked", predicate)
         matches, explanation = await self.evaluation.evaluate(WS, "asked", "usr_a")
-        assert matches is explanation["result"]
+        assert explanation["result"] == matches
         return matches
 
 

@@ -33,7 +33,7 @@ class Contested(MemoryDocuments):
     async def replace(self, collection: Any, document: Any) -> None:
         if self.rivals > 0:
             self.rivals -= 1
-            held = await super().get(collection, document.key)
+            held: Any = await super().get(collection, document.key)
             rival = SubjectDocument(
                 **{
                     name: getattr(held, name)
