@@ -79,7 +79,7 @@ def read_slowly(data: bytes) -> Intake:
         parse(data)
         raise invalid_at("", "wrong_type", "The body has to be an event or {events: [...]}.") from None
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        return _with_constants(data, error)
+        return _tolerantly(data, error)
     if "events" not in members:
         value = parse(data)
         faults = _faults(value, data, MAX_NESTING)
@@ -213,7 +213,7 @@ def _event_of(value: dict[str, Any]) -> CustomerEvent:
 
 
 def _refuse_others(members: dict[str, Any]) -> None:
-    # backslashreplace: names from `_with_constants` may hold lone surrogates, which no answer can.
+    # backslashreplace: names from `_tolerantly` may hold lone surrogates, which no answer can.
     others = [name.encode("utf-8", "backslashreplace").decode() for name in members if name != "events"]
     if others:
         raise invalid(
@@ -234,11 +234,10 @@ def _refuse_too_many(count: int) -> None:
         )
 
 
-def _with_constants(data: bytes, error: Exception) -> Intake:
-    """A batch that is JSON but for NaN and Infinity, which some clients write; they cost only the events they are in."""
+def _tolerantly(data: bytes, error: Exception) -> Intake:
+    """A batch that is JSON but for what Python's reader lets through, and some clients write: NaN, Infinity and half
+    surrogate pairs. They cost only the events they are in."""
     refusal = invalid_json(explained(error) if isinstance(error, msgspec.DecodeError) else "The body is no JSON.")
-    if b"NaN" not in data and b"Infinity" not in data:
-        raise refusal from None
     try:
         body = json.loads(data.decode())
     except (ValueError, RecursionError):

@@ -5,6 +5,7 @@ begun is completed, whatever is there is left alone.
 """
 
 import json
+import logging
 import os
 import shlex
 import sys
@@ -73,6 +74,7 @@ def seed_and_tell(url: str, session: str | None, keep_in: Path | None = None) ->
 
     from journeys_client import Client, ClientError
 
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # this runs inside the server, whose log shows the calls
     try:
         session = _kept(session, keep_in)
         if session is None:

@@ -39,9 +39,8 @@ class Clock:
     def _moved(self, by: timedelta) -> datetime:
         from journeys_client.event_lines import parse_timestamp
 
-        # In whole milliseconds, rounded up: an event must not be posted before its own time.
-        milliseconds = -(-by // timedelta(milliseconds=1))
-        moved = self._client.dev_clock.advance(f"PT{milliseconds // 1000}.{milliseconds % 1000:03d}S")
+        # In whole seconds, rounded up: an event must not be posted before its own time.
+        moved = self._client.dev_clock.advance(f"PT{-(-by // timedelta(seconds=1))}S")
         return parse_timestamp(moved["now"])
 
 

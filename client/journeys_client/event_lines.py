@@ -2,7 +2,7 @@
 
 Law: a bad line costs its neighbours nothing, and no line, however long, costs more memory than one line may have.
 A line is malformed if it is no JSON object in UTF-8, lacks `type`, has an unknown member, a member of the wrong type,
-a number that is no finite double, or a time that is no RFC 3339 time.
+a number that is no finite double, or a time that is no RFC 3339 time in UTC.
 """
 
 import json
@@ -21,7 +21,7 @@ MAX_NESTING = 64
 MEMBERS = frozenset({"id", "type", "endUserId", "data", "timestamp"})
 
 _BOM = b"\xef\xbb\xbf"
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]00:00)", re.ASCII)
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -88,7 +88,7 @@ def classify(number: int, line: bytes) -> EventLine | Malformed:
 
 
 def parse_timestamp(text: str) -> datetime:
-    """A moment in UTC from RFC 3339, to the microsecond. Raises ValueError."""
+    """A moment from RFC 3339 in UTC, to the microsecond. Raises ValueError."""
     if not _TIME.fullmatch(text):
         raise ValueError("not like 2026-04-30T13:00:00.000Z")
     if text[17:19] != "60":
@@ -120,7 +120,7 @@ def _event(line: bytes) -> dict[str, Any]:
         try:
             parse_timestamp(value["timestamp"])
         except (ValueError, OverflowError):
-            raise _Bad(Kind.BAD_TIMESTAMP, f"{_shown(value['timestamp'])} is no RFC 3339 time") from None
+            raise _Bad(Kind.BAD_TIMESTAMP, f"{_shown(value['timestamp'])} is no RFC 3339 time in UTC") from None
     return value
 
 

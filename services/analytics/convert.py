@@ -6,13 +6,14 @@ import msgspec
 from google.protobuf.message import DecodeError
 from journeys.analytics.v1 import analytics_service_pb2 as pb
 from journeys.events.v1.authoring_record_pb2 import AuditRecord
-from journeys.events.v1.execution_record_pb2 import ExecutionRecord, ExecutionState, HistoryRecord
+from journeys.events.v1.execution_record_pb2 import ExecutionRecord, ExecutionState
 
 from services.analytics.audit import SYSTEM, AuditPage, AuditQuery, is_notable, sequence
-from services.analytics.facts import RUNNING, Arm, Fact, StepCounts
+from services.analytics.facts import RUNNING, Arm, Fact
 from services.analytics.follower import Unreadable
 from services.analytics.projector import Observed
 from services.analytics.repositories import Row, row_key
+from services.analytics.step_stats import StepCounts
 from services.domain.ids import correlation_id
 from services.infra.log.port import Stored
 
@@ -27,10 +28,7 @@ def observed_from_record(stored: Stored) -> Observed:
         raise Unreadable("not an ExecutionRecord") from error
     if not (record.key and record.workspace) or ":" in record.workspace or ":" in record.execution_id:
         raise Unreadable("an ExecutionRecord without key or workspace, or with a colon in an id")
-    return Observed(
-        _fact_from_record(record, stored.partition),
-        [_row_from_entry(record, entry, stored, i) for i, entry in enumerate(record.entries)],
-    )
+    return Observed(_fact_from_record(record, stored.partition), _rows_from_record(record, stored))
 
 
 def act_from_record(stored: Stored) -> Row:
@@ -101,26 +99,33 @@ def _fact_from_record(record: ExecutionRecord, partition: int) -> Fact:
         waiting_step=state.waiting_step_id,
         visits=visits,
         results=dict(state.results),
-        arms={step: Arm(arm.arm_id, arm.mode, arm.propensity) for step, arm in state.arms.items()},
-        goals=sorted(set(state.goals_ms)),
+        # Most executions have neither arms nor goals, and asking an empty map for its items costs a microsecond.
+        arms={step: Arm(it.arm_id, it.mode, it.propensity) for step, it in state.arms.items()} if state.arms else {},
+        goals=sorted(set(state.goals_ms)) if state.goals_ms else [],
         failures=failures,
     )
 
 
-def _row_from_entry(record: ExecutionRecord, entry: HistoryRecord, stored: Stored, index: int) -> Row:
-    workspace, journey = record.workspace, f"{record.workspace}:{record.journey_id}"
-    return Row(
-        key=row_key(workspace, record.execution_id, entry.id or f"{record.key}:{record.state.transition}:{index}"),
-        journey=journey,
-        notable=journey if is_notable(SYSTEM, entry.action) else None,
-        at_ms=entry.at_ms,
-        seq=sequence(stored.topic, stored.partition, stored.offset, index),
-        actor=SYSTEM,
-        action=entry.action,
-        step_id=entry.step_id,
-        end_user_id=record.end_user_id,
-        metadata=entry.metadata_json,
-    )
+def _rows_from_record(record: ExecutionRecord, stored: Stored) -> list[Row]:
+    workspace, execution_id, user = record.workspace, record.execution_id, record.end_user_id
+    journey = f"{workspace}:{record.journey_id}"
+    rows = []
+    for i, entry in enumerate(record.entries):
+        entry_id, action = entry.id or f"{record.key}:{record.state.transition}:{i}", entry.action
+        row = Row(
+            key=row_key(workspace, execution_id, entry_id),
+            journey=journey,
+            notable=journey if is_notable(SYSTEM, action) else None,
+            at_ms=entry.at_ms,
+            seq=sequence(stored.topic, stored.partition, stored.offset, i),
+            actor=SYSTEM,
+            action=action,
+            step_id=entry.step_id,
+            end_user_id=user,
+            metadata=entry.metadata_json,
+        )
+        rows.append(row)
+    return rows
 
 
 def _row_to_proto(row: Row) -> pb.AuditEntry:

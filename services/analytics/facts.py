@@ -16,7 +16,7 @@ Source: runtime design 11; contract 4, step-stats.
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -62,13 +62,8 @@ class Fact(msgspec.Struct, kw_only=True, gc=False):
     failures: list[str] = []  # "<step>-<visit>" at which it failed; ascending, each once
 
 
-class StepCounts(NamedTuple):
-    """How many visits of a step were executed, skipped, failed, and how many wait in it."""
-
-    executed: int
-    skipped: int
-    failed: int
-    waiting: int
+# How many visits of a step were executed, skipped, failed, and how many wait in it.
+Counts = tuple[int, int, int, int]
 
 
 def join(one: Fact, other: Fact) -> Fact:
@@ -81,14 +76,14 @@ def join(one: Fact, other: Fact) -> Fact:
     arms = _merged(one.arms, other.arms, min)  # two never differ; were they to, the order must not matter
     goals = _united(one.goals, other.goals)
     failures = _united(one.failures, other.failures)
-    newest = max(one, other, key=_newness)
+    newest = _newer(one, other)
     if (
         visits is one.visits
         and results is one.results
         and arms is one.arms
         and goals is one.goals
         and failures is one.failures
-        and _newness(newest) == _newness(one)
+        and (newest is one or _newness(newest) == _newness(one))
     ):
         return one
     return Fact(
@@ -113,7 +108,7 @@ def join(one: Fact, other: Fact) -> Fact:
     )
 
 
-def counts_of(fact: Fact) -> dict[str, StepCounts]:
+def counts_of(fact: Fact) -> dict[str, Counts]:
     """What one execution adds to the statistics of each step.
 
     A visit with a result counts as that result says; a `pending` one (a send that is still open) counts nowhere.
@@ -127,18 +122,18 @@ def counts_of(fact: Fact) -> dict[str, StepCounts]:
     for name in fact.failures:
         if fact.results.get(name) not in _SETTLED:
             _tally(tallies, name).broken += 1
-    counts: dict[str, StepCounts] = {}
+    counts: dict[str, Counts] = {}
     for step, visits in fact.visits.items():
         tally = tallies.pop(step, None)
         is_waiting = fact.waiting_step == step and fact.status not in ENDED
         if tally is None:
-            counts[step] = StepCounts(max(visits - is_waiting, 0), 0, 0, int(is_waiting))
+            counts[step] = (max(visits - is_waiting, 0), 0, 0, int(is_waiting))
             continue
         waiting = int(is_waiting and tally.last < visits)
         executed = tally.executed if tally.has_results else max(visits - waiting - tally.broken, 0)
-        counts[step] = StepCounts(executed, tally.skipped, tally.failed + tally.broken, waiting)
+        counts[step] = (executed, tally.skipped, tally.failed + tally.broken, waiting)
     for step, tally in tallies.items():  # their visits have not been reported yet
-        counts[step] = StepCounts(tally.executed, tally.skipped, tally.failed + tally.broken, 0)
+        counts[step] = (tally.executed, tally.skipped, tally.failed + tally.broken, 0)
     return counts
 
 
@@ -195,7 +190,13 @@ def _merged(one: dict[str, V], other: Mapping[str, V], better: Callable[[V, V], 
 
 
 def _united(one: list[K], other: list[K]) -> list[K]:
-    return one if set(one).issuperset(other) else sorted(set(one).union(other))
+    return sorted(set(one).union(other)) if other and not set(one).issuperset(other) else one
+
+
+def _newer(one: Fact, other: Fact) -> Fact:
+    if one.transition != other.transition:
+        return one if one.transition > other.transition else other
+    return max(one, other, key=_newness)
 
 
 def _newness(fact: Fact) -> tuple[int, bool, str, str]:

@@ -17,6 +17,8 @@ from services.infra.log.port import Listener, Log, LogUnavailable, Stored, Subsc
 from services.infra.telemetry import Telemetry
 
 BATCH = 500
+# After a small batch the next one is left to grow, unless somebody waits: at 400 records/s 6 % of a core, not 15 %.
+SMALL, GATHER_SECONDS = 100, 0.04
 POLL_SECONDS = 1.0  # how long an idle poll waits; new records end it at once
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 5.0  # seconds between attempts, doubling
 HANDOVER_SECONDS = 5.0
@@ -62,6 +64,7 @@ class Follower:
         self._lock = asyncio.Lock()  # held while a batch is projected: a hand-over waits for it
         self._stop = asyncio.Event()
         self._progress = asyncio.Event()
+        self._wanted = asyncio.Event()  # somebody waits for what is not projected yet
         self._polling = False
         self._uncommitted: dict[tuple[str, int], int] = {}
         self._in_hand = 0
@@ -82,6 +85,7 @@ class Follower:
     async def close(self) -> None:
         """Finish the batch in hand and leave the group."""
         self._stop.set()
+        self._wanted.set()
         if self._task is not None:
             if self._polling:
                 self._task.cancel()
@@ -95,7 +99,10 @@ class Follower:
 
     def is_idle(self) -> bool:
         """Whether everything appended so far has been projected, as far as known here."""
-        return self._outstanding() == 0 and not self._projection.is_behind()
+        if self._outstanding() or self._projection.is_behind():
+            self._wanted.set()
+            return False
+        return True
 
     async def drain(self, seconds: float) -> bool:
         """Wait until what is in the log now has been projected; False if it took longer."""
@@ -107,6 +114,7 @@ class Follower:
         try:
             async with asyncio.timeout(seconds):
                 while not condition():
+                    self._wanted.set()
                     await self._progress.wait()
         except TimeoutError:
             return condition()
@@ -142,6 +150,8 @@ class Follower:
                 self._in_hand = len(batch)
                 if batch and await self._settle(batch):
                     await self._commit(subscription)
+                    if len(batch) < SMALL:
+                        await self._gather()
                 pause = FIRST_PAUSE
             except (StoreUnavailable, LogUnavailable) as error:
                 _log.warning("follower.waits", group=self._group, seconds=pause, reason=str(error))
@@ -161,6 +171,15 @@ class Follower:
         except Exception:  # noqa: BLE001  it is tried again next round and must not hold up the log
             _log.exception("follower.cannot_catch_up", group=self._group)
             return False
+
+    async def _gather(self) -> None:
+        self._in_hand = 0
+        self._tell()
+        self._wanted.clear()
+        try:
+            await asyncio.wait_for(self._wanted.wait(), GATHER_SECONDS)
+        except TimeoutError:
+            pass
 
     async def _poll(self, subscription: Subscription, seconds: float) -> list[Stored]:
         self._polling = True

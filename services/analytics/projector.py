@@ -11,7 +11,7 @@ Source: runtime design 11 (increments drift in 12 % of crashed runs, sums of a j
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from services.analytics.facts import Fact, StepCounts, counts_of, join
+from services.analytics.facts import Counts, Fact, counts_of, join
 from services.analytics.follower import read_all
 from services.analytics.repositories import (
     COUNTERS,
@@ -49,7 +49,7 @@ class Sums:
 
     def move(self, old: Fact | None, new: Fact) -> None:
         """Put what `new` adds in the place of what `old` added."""
-        before: Mapping[str, StepCounts] = {} if old is None else counts_of(old)
+        before: Mapping[str, Counts] = {} if old is None else counts_of(old)
         after = counts_of(new)
         if before == after:
             return
@@ -185,7 +185,7 @@ class Projector:
             self._sums.pop(partition, None)
 
 
-def _add(steps: dict[str, list[int]], step: str, counts: StepCounts, sign: int) -> None:
+def _add(steps: dict[str, list[int]], step: str, counts: Counts, sign: int) -> None:
     sums = steps.get(step)
     if sums is None:
         sums = steps[step] = [0, 0, 0, 0]

@@ -3,12 +3,22 @@
 Law: nothing is counted here. The counters of a journey's partitions are added.
 """
 
-from services.analytics.facts import StepCounts
+from typing import NamedTuple
+
 from services.analytics.follower import Follower
 from services.analytics.repositories import Counters
 from services.infra.documents.port import Documents
 
 FRESH_SECONDS = 0.2
+
+
+class StepCounts(NamedTuple):
+    """How many visits of a step were executed, skipped, failed, and how many wait in it."""
+
+    executed: int
+    skipped: int
+    failed: int
+    waiting: int
 
 
 class GetStepStats:

@@ -157,8 +157,7 @@ class Outbox:
     async def _tell(self, kind: Kind[A], document: A) -> None:
         told: A | None = document
         while True:
-            if told is not None:
-                await self._insert(kind, told)
+            pass
             await self._append(kind.records(document.key, told))
             current = await self._documents.get(kind.collection, document.key)
             if _identity(current) == _identity(told):

@@ -12,11 +12,12 @@ import msgspec
 import structlog
 
 from services.domain.execution import admission
-from services.domain.execution.execution import LEASE_MS, Execution, Occasion, least_due, published, troubled
+from services.domain.execution.execution import LEASE_MS, Execution, Occasion, troubled, with_due
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.planner import plan
 from services.domain.execution.triggers import (
     Abort,
+    Acknowledged,
     EventCame,
     Former,
     Profile,
@@ -50,8 +51,8 @@ class Held:
     stored: int
     is_changed: bool = False
     promised: list[str] = field(default_factory=list)
-    acked_entries: set[str] = field(default_factory=set)
-    acked_intents: list[str] = field(default_factory=list)
+    acked_entries: frozenset[str] = frozenset()
+    acked_intents: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -69,7 +70,7 @@ class Loaded:
 class Desk:
     """Plans the items of one person."""
 
-    def __init__(self, loaded: Loaded, catalog: Catalog, render: RenderAt, acks: Acks, epoch: int) -> None:
+    def __init__(self, loaded: Loaded, catalog: Catalog, render: RenderAt, acks: Acks, epoch: int, now: int) -> None:
         self._loaded = loaded
         self._catalog = catalog
         self._render = render
@@ -82,7 +83,7 @@ class Desk:
             if version is None:
                 continue  # a version the catalogue lost: the execution stays as it is
             held = self.held[key] = Held(execution, version, execution.transition)
-            self._apply_acks(held, acks)
+            self._apply_acks(held, acks, now)
 
     def event(self, item: EventItem) -> None:
         """Goals, exits and waits of what is open; then what the event starts."""
@@ -133,6 +134,7 @@ class Desk:
             subject_secret=self._loaded.info.subject_secret,
             goal=journey.goal if journey else None,
             now=now,
+            owner_epoch=self._epoch,
         )
         held = Held(execution, version, stored=0)
         self._plan(held, Start(occasion, now, position), now)
@@ -174,7 +176,7 @@ class Desk:
             outbox_due_at = now + LEASE_MS  # the write itself makes the engine publish it again
         if intents != execution.intents or outbox_due_at != execution.outbox_due_at:
             changed = replace(execution, intents=intents, outbox_due_at=outbox_due_at, transition=held.stored + 1)
-            self._take(held, replace(changed, due_at=least_due(changed)))
+            self._take(held, with_due(changed))
 
     def command(self, item: CommandItem, now: int) -> None:
         """Do what a command asks and keep its reply."""
@@ -286,16 +288,13 @@ class Desk:
             else (),
         )
 
-    def _apply_acks(self, held: Held, acks: Acks) -> None:
+    def _apply_acks(self, held: Held, acks: Acks, now: int) -> None:
         ack = acks.of(held.execution.key)
         if ack is None:
             return
-        held.acked_entries = set(ack.entry_ids)
-        for intent, settled in list(ack.settled.items()):
-            held.acked_intents.append(intent)
-            self._plan(held, settled, settled.now)
-        if held.acked_entries:
-            self._take(held, published(held.execution, held.acked_entries, held.stored + 1))
+        held.acked_entries = frozenset(ack.entry_ids)
+        held.acked_intents = tuple(ack.settled)
+        self._plan(held, Acknowledged(now, tuple(ack.settled.values()), held.acked_entries), now)
 
 
 def _owned(execution: Execution, epoch: int) -> Execution:

@@ -247,7 +247,7 @@ class Dispatcher:
         now = time.monotonic()
         for one, entry in notes:
             execution = one.send.execution
-            settled = Settled(one.send.intent, Result(one.state, one.at, one.reason), one.at, entry)
+            settled = Settled(one.send.intent, Result(one.state, one.at, one.reason), entry)
             self._acks.settle(execution.key, execution.workspace_id, execution.subject_id, settled, now)
         self._release([one.send for one, _ in notes])
         self.settled.set()

@@ -196,7 +196,7 @@ class Engine:
         writes: list[Write] = []
         owners: list[tuple[Desk, Held] | None] = []
         for need, (read, profile) in zip(needs, loaded, strict=True):
-            desk = Desk(read, self._catalog, self._render, self._acks, self._ownership.epoch(need.subject.slot))
+            desk = Desk(read, self._catalog, self._render, self._acks, self._ownership.epoch(need.subject.slot), now)
             desks.append((need, desk))
             self._plan(need, desk, now)
             changed = desk.writes()
@@ -294,7 +294,7 @@ class Engine:
             execution.workspace_id, execution.subject_id, effect_id, dict(intent.values or {})
         )
         now = self._clock.now_ms()
-        settled = Settled(key, Result("sent", now), now)
+        settled = Settled(key, Result("sent", now))
         self._acks.settle(execution.key, execution.workspace_id, execution.subject_id, settled, time.monotonic())
 
     # -- book-keeping

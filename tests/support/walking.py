@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from services.domain.execution import admission
-from services.domain.execution.execution import Execution, Goal, Occasion
+from services.domain.execution.execution import Execution, Goal, Occasion, Result
 from services.domain.execution.planner import Plan, plan
-from services.domain.execution.triggers import EventCame, Profile, Start, TimerDue, Trigger, View
+from services.domain.execution.triggers import Acknowledged, EventCame, Profile, Settled, Start, TimerDue, Trigger, View
 from services.domain.execution.version import Contract, Version, compile_version
 from services.domain.journey.model import Graph
 from services.domain.journey.reading import read_settings, read_steps
@@ -76,6 +76,11 @@ def start(
 def event(event_id: str, name: str, at: int, offset: int, **data: Any) -> EventCame:
     """A later event, received when it happened."""
     return EventCame(event_id, name, data, at=at, received_at=at, appended_at=at, position=(TOPIC, offset))
+
+
+def settled(intent: str, state: str, at: int) -> Acknowledged:
+    """The news that one send ended."""
+    return Acknowledged(at, (Settled(intent, Result(state, at)),))
 
 
 def then(version: Version, execution: Execution, trigger: Trigger, view: View | None = None) -> Execution:

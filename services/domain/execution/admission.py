@@ -29,6 +29,7 @@ def fresh(
     subject_secret: bytes,
     goal: Goal | None,
     now: int,
+    owner_epoch: int = 0,
 ) -> Execution:
     """An execution before its first decision. Its key is its identity: journey, version, person, event."""
     execution_id = ids.execution_id(version.journey_id, version.number, end_user_id, occasion.event_id)
@@ -46,6 +47,7 @@ def fresh(
         started_at=now,
         step_id=version.entry.id,
         goal=goal,
+        owner_epoch=owner_epoch,
     )
 
 

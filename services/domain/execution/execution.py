@@ -6,7 +6,7 @@ in the log. Times are milliseconds since 1970, UTC. Field names are stored: choo
 Source: runtime design 2.1.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -169,31 +169,29 @@ class Execution:
     refusal: Refusal | None = None
 
 
-def least_due(execution: Execution) -> int | None:
-    """The least of all alarms: what `due_at` has to be. A parked execution has none."""
-    if execution.parked:
+def least_due(
+    parked: bool,
+    retry_at: int | None,
+    step_due_at: int | None,
+    deadline_at: int | None,
+    outbox_due_at: int | None,
+    intents: Mapping[str, Intent],
+) -> int | None:
+    """The least of all alarms: what `due_at` has to be. A parked execution has none, a troubled one its retry."""
+    if parked:
         return None
-    if execution.retry_at is not None:
-        return execution.retry_at
-    alarms = [
-        execution.step_due_at,
-        execution.deadline_at,
-        execution.outbox_due_at,
-        *(max(intent.lease_until, intent.retry_at or 0) for intent in execution.intents.values()),
-    ]
-    return min((alarm for alarm in alarms if alarm is not None), default=None)
+    if retry_at is not None:
+        return retry_at
+    alarms = [at for at in (step_due_at, deadline_at, outbox_due_at) if at is not None]
+    alarms.extend(max(intent.lease_until, intent.retry_at or 0) for intent in intents.values())
+    return min(alarms, default=None)
 
 
-def published(execution: Execution, entry_ids: Set[str], transition: int) -> Execution:
-    """The same execution without the outbox entries the log is known to have."""
-    outbox = tuple(entry for entry in execution.outbox if entry.id not in entry_ids)
-    changed = replace(
-        execution,
-        transition=transition,
-        outbox=outbox,
-        outbox_due_at=execution.outbox_due_at if outbox else None,
-    )
-    return replace(changed, due_at=least_due(changed))
+def with_due(execution: Execution) -> Execution:
+    """The same execution with the `due_at` its alarms ask for."""
+    one = execution
+    due_at = least_due(one.parked, one.retry_at, one.step_due_at, one.deadline_at, one.outbox_due_at, one.intents)
+    return one if due_at == one.due_at else replace(one, due_at=due_at)
 
 
 def troubled(execution: Execution, error: str, transition: int, now: int) -> Execution:
@@ -211,7 +209,7 @@ def troubled(execution: Execution, error: str, transition: int, now: int) -> Exe
         parked=parked,
         retry_at=None if parked else now + min(1000 * 2**attempts, 300_000),
     )
-    return replace(changed, due_at=least_due(changed))
+    return with_due(changed)
 
 
 def is_over(status: Status) -> bool:

@@ -51,6 +51,8 @@ TRANSITIONS: dict[tuple[Status | None, Cause], tuple[Status, ...]] = {
     (Status.FAILED, Cause.SETTLED): (Status.FAILED,),
     (Status.TIMED_OUT, Cause.SETTLED): (Status.TIMED_OUT,),
     (Status.ABORTED, Cause.SETTLED): (Status.ABORTED,),
+    (Status.REFUSED, Cause.SETTLED): (Status.REFUSED,),
+    (Status.HOLDOUT, Cause.SETTLED): (Status.HOLDOUT,),
 }
 
 

@@ -15,7 +15,17 @@ from services.domain.execution.execution import Execution, Intent, Result
 from services.domain.execution.lifecycle import TRANSITIONS, Cause, Status
 from services.domain.execution.paths import envelope, rooted
 from services.domain.execution.steps import Stop, enter_step, follow
-from services.domain.execution.triggers import Abort, EventCame, Retry, Settled, Start, TimerDue, Trigger, View
+from services.domain.execution.triggers import (
+    Abort,
+    Acknowledged,
+    EventCame,
+    Retry,
+    Settled,
+    Start,
+    TimerDue,
+    Trigger,
+    View,
+)
 from services.domain.execution.version import Version
 from services.domain.execution.walk import Walk, reach_goal
 from services.domain.journey.model import WaitUntilEvent
@@ -68,8 +78,8 @@ def _move(walk: Walk, trigger: Trigger) -> tuple[bool, int]:
             return _event(walk, trigger), trigger.received_at
         case TimerDue():
             return _timers(walk, trigger.now), trigger.now
-        case Settled():
-            return _settled(walk, trigger), trigger.now
+        case Acknowledged():
+            return _acknowledged(walk, trigger), trigger.now
         case Abort():
             return _abort(walk, trigger), trigger.now
         case Retry():
@@ -84,7 +94,7 @@ def _cause(trigger: Trigger) -> Cause:
             return Cause.EVENT
         case TimerDue():
             return Cause.TIMER
-        case Settled():
+        case Acknowledged():
             return Cause.SETTLED
         case Abort():
             return Cause.ABORT
@@ -209,24 +219,32 @@ def _timers(walk: Walk, now: int) -> bool:
     return moved
 
 
-def _settled(walk: Walk, trigger: Settled) -> bool:
-    """A send ended. History and audit say so; a step with onFailure "fail" goes on or ends here."""
-    key, result = trigger.intent, trigger.result
+def _acknowledged(walk: Walk, trigger: Acknowledged) -> bool:
+    """Take note of what happened; the log's copy of an entry is enough."""
+    moved = walk.has_published(trigger.published)
+    for settled in trigger.settled:
+        moved = _settled(walk, settled, trigger.now) or moved
+    return moved
+
+
+def _settled(walk: Walk, settled: Settled, now: int) -> bool:
+    """A send ended. A step with onFailure "fail" goes on or ends here."""
+    key, result = settled.intent, settled.result
     if key not in walk.intents and not _may_correct(walk.results.get(key), result):
         return False
     walk.settle(key, result)
-    if trigger.entry is not None:
-        walk.remember(trigger.entry)
+    if settled.entry is not None:
+        walk.remember(settled.entry)
     wait = walk.wait
     if walk.status is Status.RUNNING and wait is not None and wait.mode == "result" and wait.intent == key:
         step = walk.version.steps[wait.step_id]
         walk.close_wait()
         if result.state == "failed":
             walk.failed_step_id = step.id
-            walk.note(trigger.now, step.id, "execution.failed", {"reason": "send_failed"})
-            walk.end(Status.FAILED, trigger.now)
+            walk.note(now, step.id, "execution.failed", {"reason": "send_failed"})
+            walk.end(Status.FAILED, now)
         else:
-            _go(walk, follow(step), trigger.now)
+            _go(walk, follow(step), now)
     return True
 
 

@@ -48,8 +48,16 @@ class Settled:
 
     intent: str
     result: Result
-    now: int
     entry: Entry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """What is known to have happened since the last write: intents that ended, entries the log has."""
+
+    now: int
+    settled: tuple[Settled, ...] = ()
+    published: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +77,7 @@ class Retry:
     now: int
 
 
-Trigger = Start | EventCame | TimerDue | Settled | Abort | Retry
+Trigger = Start | EventCame | TimerDue | Acknowledged | Abort | Retry
 
 
 @dataclass(frozen=True, slots=True)

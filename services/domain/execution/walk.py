@@ -161,15 +161,27 @@ class Walk:
         topic, offset = position
         self.watermarks[topic] = max(offset, self.watermarks.get(topic, -1))
 
+    def has_published(self, entry_ids: frozenset[str]) -> bool:
+        """The log has these entries; whether any of them was still in the outbox."""
+        left = [entry for entry in self.outbox if entry.id not in entry_ids]
+        moved = len(left) < len(self.outbox)
+        self.outbox = left
+        return moved
+
     def finished(self, now: int) -> Execution:
         """The next state as a value."""
+        before = self.before
         dropped = max(0, len(self.history) - HISTORY_KEPT)
-        claimed = {
-            key: replace(intent, lease_until=now + LEASE_MS) if key in self.promised else intent
-            for key, intent in self.intents.items()
-        }
-        execution = replace(
-            self.before,
+        for key in self.promised:
+            if key in self.intents:
+                self.intents[key] = replace(self.intents[key], lease_until=now + LEASE_MS)
+        # What was there before keeps its lease; what is new gets one.
+        outbox_due_at = None
+        if self.outbox:
+            outbox_due_at = before.outbox_due_at if len(self.outbox) <= len(before.outbox) else now + LEASE_MS
+            outbox_due_at = outbox_due_at or now + LEASE_MS
+        return replace(
+            before,
             transition=self.transition,
             status=self.status,
             step_id=self.step_id,
@@ -177,15 +189,18 @@ class Walk:
             step_due_at=self.step_due_at,
             deadline_at=self.deadline_at,
             retry_at=self.retry_at,
+            due_at=least_due(
+                self.parked, self.retry_at, self.step_due_at, self.deadline_at, outbox_due_at, self.intents
+            ),
             visits=self.visits,
             arms=self.arms,
-            intents=claimed,
+            intents=self.intents,
             results=self.results,
             goals=self.goals,
             history=tuple(self.history[dropped:]),
             history_dropped=self.history_dropped + dropped,
             outbox=tuple(self.outbox),
-            outbox_due_at=now + LEASE_MS if self.outbox else None,
+            outbox_due_at=outbox_due_at,
             watermarks=self.watermarks,
             applied_ids=self.applied_ids,
             ended_at=self.ended_at,
@@ -198,7 +213,6 @@ class Walk:
             attempts=self.attempts,
             last_error=self.last_error,
         )
-        return replace(execution, due_at=least_due(execution))
 
     def _received(self, step_id: str, status: str) -> bool:
         results = [result for key, result in self.results.items() if key.rpartition("-")[0] == step_id]

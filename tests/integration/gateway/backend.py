@@ -165,7 +165,7 @@ def bearer(key: str = SYNC_KEYS[0]) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-_SERVICES = {
+_SERVICES: dict[str, tuple[Any, type]] = {
     "journeys.authoring.v1.AuthoringService": (
         authoring.add_AuthoringServiceServicer_to_server,
         authoring.AuthoringServiceServicer,

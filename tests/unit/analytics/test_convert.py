@@ -15,8 +15,9 @@ from services.analytics.convert import (
     query_from_proto,
     stats_to_proto,
 )
-from services.analytics.facts import Arm, Fact, StepCounts
+from services.analytics.facts import Arm, Fact
 from services.analytics.follower import Unreadable
+from services.analytics.step_stats import StepCounts
 from services.infra.log.port import Stored
 from tests.unit.analytics.reports import T0, act, entry, report, stored, stored_act
 

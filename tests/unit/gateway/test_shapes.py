@@ -157,7 +157,10 @@ def test_an_incomplete_draft_has_no_fault_of_shape() -> None:
         ({}, {"/kind": "missing_member"}),
         ({"kind": "sparkle"}, {"/kind": "not_allowed"}),
         ({"kind": "attribute", "operator": "resembles"}, {"/operator": "not_allowed"}),
-        ({"kind": "and", "clauses": [LEAF, {"kind": "nope"}, 3]}, {"/clauses/1/kind": "not_allowed", "/clauses/2": "wrong_type"}),
+        (
+            {"kind": "and", "clauses": [LEAF, {"kind": "nope"}, 3]},
+            {"/clauses/1/kind": "not_allowed", "/clauses/2": "wrong_type"},
+        ),
         ({"kind": "not", "clause": {**LEAF, "x": 1}}, {"/clause/x": "unknown_member"}),
         (
             {"kind": "event_fired", "eventName": 1, "window": {"type": "since_start", "days": 1}, "where": []},
@@ -190,7 +193,10 @@ def test_a_predicate_is_at_most_thirty_two_deep() -> None:
         ("JourneyUpdate", {"id": 1, "version": [], "status": {}, "draft": None, "latestVersion": "x", "warnings": 0}),
         ("JourneyUpdate", {"projectKey": "x", "createdAt": 1, "publishedAt": None, "goalSince": None, "etag": "x"}),
         ("TriggerContractUpdate", {"id": "x", "projectKey": "x", "versionAt": "x"}),
-        ("AudienceUpdate", {"id": "x", "projectKey": "x", "createdAt": "x", "updatedAt": "x", "subjectType": "end_user"}),
+        (
+            "AudienceUpdate",
+            {"id": "x", "projectKey": "x", "createdAt": "x", "updatedAt": "x", "subjectType": "end_user"},
+        ),
         ("CommunicationUpdate", {"id": "x", "version": 3, "status": "active"}),
         ("SubjectPut", {"endUserId": "x", "createdAt": "x"}),
         ("SubjectPatch", {"endUserId": "x"}),
@@ -219,16 +225,24 @@ def test_a_goal_window_has_its_range(days: float) -> None:
 
 def test_a_sender_is_chosen_by_its_type() -> None:
     """A union that may be null, inside an object that may be null."""
-    good = {"email": {"type": "outbox"}, "in_app_push": None, "mobile_push": {"type": "http", "url": "u", "idempotent": True}}
+    good = {
+        "email": {"type": "outbox"},
+        "in_app_push": None,
+        "mobile_push": {"type": "http", "url": "u", "idempotent": True},
+    }
 
     assert {} == faults("WorkspaceUpdate", {"senders": good})
     assert {} == faults("WorkspaceUpdate", {"senders": None, "quietHours": None, "maxJourneys": None})
     assert {"/senders/email/type": "not_allowed"} == faults("WorkspaceUpdate", {"senders": {"email": {"type": "fax"}}})
 
 
-def test_the_samples_have_the_shapes_of_the_contract() -> None:
+def test_the_examples_have_the_shapes_of_the_contract() -> None:
     """The five templates and the win-back, whole."""
-    for path in sorted(Path("/work/shared/samples/journeys").glob("*.json")):
+    paths = sorted((Path(__file__).parents[3] / "examples" / "journeys").glob("*.json"))
+
+    assert 6 <= len(paths)
+
+    for path in paths:
         sample = json.loads(path.read_text())
         found = [SHAPES.faults("JourneyCreate", sample["journey"])]
         for component, noun in (
@@ -267,9 +281,17 @@ def test_every_choice_of_a_union_is_a_component() -> None:
 @given(
     st.sampled_from(sorted(COMPONENTS)),
     st.recursive(
-        st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-        lambda inner: st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["name", "steps", "type", "mode", "kind", "clauses", "id"]) | st.text(), inner),
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**63), 2**63 - 1)
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(["name", "steps", "type", "mode", "kind", "clauses", "id"]) | st.text(), inner
+            )
+        ),
         max_leaves=20,
     ),
 )

@@ -69,7 +69,7 @@ def test_every_rfc_3339_time_in_utc_is_read(text: str, same: str) -> None:
 )
 def test_anything_else_is_no_time(text: str) -> None:
     """No other offset, no date alone, no day that is not in the calendar, no other digits than ASCII's."""
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError, match=r"."):
         ms_of(text)
 
 
@@ -93,7 +93,7 @@ def test_a_duration_is_a_number_of_milliseconds(text: str, ms: int) -> None:
 @pytest.mark.parametrize("text", ["P1M", "P1Y", "P1Y2D", "P1DT1M1Y"])
 def test_months_and_years_have_no_length(text: str) -> None:
     """They are refused, P1M with the reason, for PT1M is something else."""
-    with pytest.raises(ValueError, match="months|ISO 8601"):
+    with pytest.raises(ValueError, match=r"months|ISO 8601"):
         duration_ms(text)
 
 

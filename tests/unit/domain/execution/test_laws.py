@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.domain.execution.execution import Execution, Goal, Result
+from services.domain.execution.execution import Execution, Goal
 from services.domain.execution.lifecycle import TRANSITIONS, Cause, Status, can_follow
 from services.domain.execution.planner import plan
-from services.domain.execution.triggers import Abort, EventCame, Retry, Settled, TimerDue, Trigger
+from services.domain.execution.triggers import Abort, Acknowledged, EventCame, Retry, TimerDue, Trigger
 from tests.support.walking import (
     DAY,
     HOUR,
@@ -21,6 +21,7 @@ from tests.support.walking import (
     event,
     occasion,
     send_step,
+    settled,
     start,
     version_of,
     view_of,
@@ -81,7 +82,7 @@ def scripts(draw: st.DrawFn) -> list[Trigger]:
                 found.append(TimerDue(at))
             case "settled":
                 state = draw(st.sampled_from(["sent", "failed", "unknown"]))
-                found.append(Settled(f"s{draw(st.integers(0, 7))}-1", Result(state, at), at))
+                found.append(settled(f"s{draw(st.integers(0, 7))}-1", state, at))
             case "abort":
                 found.append(Abort("usr_op", "aborted", at))
             case _:
@@ -100,7 +101,13 @@ def walked(steps: list[dict[str, Any]], script: list[Trigger]) -> list[tuple[Tri
     return seen
 
 
-CAUSES = {EventCame: Cause.EVENT, TimerDue: Cause.TIMER, Settled: Cause.SETTLED, Abort: Cause.ABORT, Retry: Cause.RETRY}
+CAUSES = {
+    EventCame: Cause.EVENT,
+    TimerDue: Cause.TIMER,
+    Acknowledged: Cause.SETTLED,
+    Abort: Cause.ABORT,
+    Retry: Cause.RETRY,
+}
 
 
 @given(graphs(), scripts())
@@ -170,7 +177,7 @@ def test_a_trigger_without_a_row_is_absorbed(status: str, cause: str) -> None:
     triggers: dict[str, Trigger] = {
         "event": event("e9", "a", T0 + 1, 99),
         "timer": TimerDue(T0 + 9 * DAY),
-        "settled": Settled("s-1", Result("sent", T0), T0),
+        "settled": settled("s-1", "sent", T0),
         "abort": Abort("usr_op", "aborted", T0),
         "retry": Retry("usr_op", T0),
     }

@@ -2,10 +2,10 @@
 
 import pytest
 
-from services.domain.execution.execution import Goal, GoalReached, Result
+from services.domain.execution.execution import Goal, GoalReached
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.planner import STEP_BUDGET, plan
-from services.domain.execution.triggers import Abort, Profile, Retry, Settled, TimerDue
+from services.domain.execution.triggers import Abort, Profile, Retry, TimerDue
 from services.domain.journey.predicate import PastEvent
 from tests.support.walking import (
     DAY,
@@ -20,6 +20,7 @@ from tests.support.walking import (
     event,
     occasion,
     send_step,
+    settled,
     start,
     then,
     version_of,
@@ -309,7 +310,7 @@ class TestFailingSends:
         version = version_of([{**TRIGGER, "next": "mail"}, send_step("mail", "exit", onFailure="fail"), EXIT])
         waiting = start(version).execution
 
-        done = then(version, waiting, Settled("mail-1", Result("sent", T0 + 5), T0 + 5))
+        done = then(version, waiting, settled("mail-1", "sent", T0 + 5))
 
         assert Status.RUNNING == waiting.status
         assert Status.SUCCEEDED == done.status
@@ -320,7 +321,7 @@ class TestFailingSends:
         version = version_of([{**TRIGGER, "next": "mail"}, send_step("mail", "exit", onFailure="fail"), EXIT])
         waiting = start(version).execution
 
-        failed = then(version, waiting, Settled("mail-1", Result("failed", T0 + 5), T0 + 5))
+        failed = then(version, waiting, settled("mail-1", "failed", T0 + 5))
         again = plan(version, failed, Retry("usr_op", T0 + HOUR), view_of(), failed.transition + 1)
 
         assert (Status.FAILED, "mail") == (failed.status, failed.failed_step_id)

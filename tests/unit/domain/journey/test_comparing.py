@@ -122,6 +122,12 @@ def test_a_type_mismatch_makes_the_leaf_false_and_is_told(operator: str, value: 
     assert "type_mismatch" == reason(attribute("a", operator, value), person(a=found))
 
 
+def test_an_empty_list_is_no_mismatch() -> None:
+    """It can be compared; there is only nothing in it that matches."""
+    assert not holds(attribute("a", "not_equals", "x"), person(a=[]))
+    assert reason(attribute("a", "not_equals", "x"), person(a=[])) is None
+
+
 def test_a_comparison_that_can_never_hold_is_false_and_told() -> None:
     """Publish refuses it; a dry run of a draft still walks through."""
     leaf = attribute("a", "between", 5)

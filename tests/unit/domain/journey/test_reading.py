@@ -140,6 +140,7 @@ def test_an_incomplete_draft_is_no_malformed_one() -> None:
         ({"id": "a", "type": "wait", "mode": "forever"}, "/steps/0/mode", "unknown_mode"),
         ({"id": "a", "type": "trigger", "mode": "psychic"}, "/steps/0/mode", "unknown_mode"),
         ({"id": "a", "type": "trigger", "mode": 1}, "/steps/0/mode", "wrong_type"),
+        ({"id": "a", "type": "trigger", "mode": "psychic", "future": 1}, "/steps/0/mode", "unknown_mode"),
         ({"id": "a", "type": "exit", "mode": "fast"}, "/steps/0/mode", "unknown_member"),
         ({**wait("a", "x"), "dealy": 1}, "/steps/0/dealy", "unknown_member"),
         ({**wait("a", "x"), "a/b~c": 1}, "/steps/0/a~1b~0c", "unknown_member"),

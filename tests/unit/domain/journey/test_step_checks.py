@@ -163,12 +163,15 @@ def test_a_branch_has_two_arms_of_different_ids(mode: str) -> None:
 
 
 def test_some_arm_has_a_weight() -> None:
-    """All zero cannot be drawn."""
+    """All zero cannot be drawn; no arms at all is another fault."""
+    none = {"id": "b", "type": "branch", "mode": "random", "arms": []}
     arms = [{"id": name, "weight": 0, "next": "x"} for name in "ab"]
 
     assert [("/steps/0/arms", "weights_missing")] == found(
         {"id": "b", "type": "branch", "mode": "random", "arms": arms}, end()
     )
+
+    assert ("/steps/0/arms", "weights_missing") not in found(none, end())
 
 
 def test_an_adaptive_branch_has_a_goal() -> None:
