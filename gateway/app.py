@@ -59,10 +59,10 @@ def make_app(
     app[FIGURES] = figures_of(app)
     app[OPTIONS] = Options(
         public_url=public_url,
+        version=VERSION,
         documents={
             "openapi": msgspec.json.encode(description_of(routes, VERSION, public_url)),
             "docs": pages.docs(routes, VERSION),
-            "home": pages.home(VERSION),
         },
     )
     app[ROUTE_OF] = {route.handler: route for route in routes}

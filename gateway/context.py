@@ -55,6 +55,7 @@ class Options:
     """How this gateway was set up."""
 
     public_url: str | None = None
+    version: str = ""
     documents: Mapping[str, bytes] = field(default_factory=dict)  # pages and openapi.json, made once
 
 

@@ -31,8 +31,8 @@ _ROLES: Final = {
 }
 
 
-def home(version: str) -> bytes:
-    """The page at `/`: what this is, how to sign in, where to read on."""
+def home(version: str, origin: str) -> bytes:
+    """The page at `/`: what this is, how to sign in, where to read on. `origin` is where the reader found us."""
     return _page(
         "Adaptive Journeys",
         f"""
@@ -46,7 +46,7 @@ not built yet, so everything goes through the API.</p>
 </ul>
 <h2>Sign in</h2>
 <p>The first start made a workspace and printed its owner's session. With it:</p>
-<pre>curl -H "Cookie: session=&lt;your-session&gt;" /api/journeys</pre>
+<pre>curl -H "Cookie: session=&lt;your-session&gt;" {escape(origin)}/api/journeys</pre>
 <p>Members sign in with <code>POST /api/session</code> and <code>{{"email": ..., "password": ...}}</code>; machines send
 an API key as <code>x-api-key</code>.</p>
 """,

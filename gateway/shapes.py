@@ -1,7 +1,8 @@
 """Shapes: a body against its schema, every fault with its pointer.
 
 Law: the schemas checked here are those `/api/openapi.json` shows. In a closed union (steps, predicates, senders)
-the tag chooses the schema and only that one speaks: `anyOf` would hide what is wrong inside.
+the tag chooses the schema and only that one speaks: `anyOf` would hide what is wrong inside. The reader has bounded
+the nesting; how deep a predicate may be is the domain's to say.
 """
 
 from collections.abc import Iterable, Mapping
@@ -58,40 +59,36 @@ class Shapes:
         """Everything that is wrong with a value; empty if nothing is."""
         found: list[Fault] = []
         if component in self._unions:
-            self._choose(component, value, "", {}, found)
+            self._choose(component, value, "", found)
         else:
-            self._against(component, value, "", {}, found)
+            self._against(component, value, "", found)
         return found
 
-    def _against(self, component: str, value: Any, path: str, depths: Mapping[str, int], found: list[Fault]) -> None:
+    def _against(self, component: str, value: Any, path: str, found: list[Fault]) -> None:
         validator = self._validator(component)
         if not validator.is_valid(value):
             found.extend(fault for error in validator.iter_errors(value) for fault in _faults_of(error, path))
         if (way := self._ways(component)) is not None:
-            self._walk(way, value, path, depths, found)
+            self._walk(way, value, path, found)
 
-    def _walk(self, way: _Way, value: Any, path: str, depths: Mapping[str, int], found: list[Fault]) -> None:
+    def _walk(self, way: _Way, value: Any, path: str, found: list[Fault]) -> None:
         if way.union is not None:
-            self._choose(way.union, value, path, depths, found)
+            self._choose(way.union, value, path, found)
         elif isinstance(value, dict):
             for name, child in value.items():
                 onward = way.members.get(name, way.others)
                 if onward is not None:
-                    self._walk(onward, child, f"{path}/{escaped(name)}", depths, found)
+                    self._walk(onward, child, f"{path}/{escaped(name)}", found)
         elif isinstance(value, list) and way.items is not None:
             for index, child in enumerate(value):
-                self._walk(way.items, child, f"{path}/{index}", depths, found)
+                self._walk(way.items, child, f"{path}/{index}", found)
 
-    def _choose(self, name: str, value: Any, path: str, depths: Mapping[str, int], found: list[Fault]) -> None:
+    def _choose(self, name: str, value: Any, path: str, found: list[Fault]) -> None:
         union = self._unions[name]
         if value is None and union.nullable:
             return
         if not isinstance(value, dict):
             found.append(Fault(path, "wrong_type", f"{union.word.capitalize()} is an object."))
-            return
-        depth = depths.get(name, 0) + 1
-        if union.max_depth is not None and depth > union.max_depth:
-            found.append(Fault(path, "too_deep", f"{union.word.capitalize()} nests at most {union.max_depth} deep."))
             return
         chosen: Union | str = union
         while isinstance(chosen, Union):
@@ -107,7 +104,7 @@ class Shapes:
                 found.append(Fault(f"{path}/{chosen.tag}", code, message))
                 return
             chosen = onward
-        self._against(chosen, value, path, {**depths, name: depth}, found)
+        self._against(chosen, value, path, found)
 
     def _compiled(self, component: str) -> jsonschema_rs.Draft202012Validator:
         root = {"$ref": f"#/components/schemas/{component}", "components": {"schemas": self._cut}}

@@ -21,13 +21,13 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: 
 
 import msgspec
 import structlog
-from aiohttp import web
 from journeys.authoring.v1.workspace_service_pb2 import CreateWorkspaceRequest, GetWorkspaceRequest
 from journeys.authoring.v1.workspace_service_pb2_grpc import WorkspaceServiceStub
 from journeys.runtime.v1.runtime_service_pb2 import AdvanceClockRequest, AdvanceClockResponse
 from journeys.runtime.v1.runtime_service_pb2_grpc import ClockServiceServicer, add_ClockServiceServicer_to_server
 
 from gateway.app import make_app
+from gateway.server import GatewayRunner, start
 from services.analytics.app import Analytics
 from services.authoring.app import Authoring
 from services.infra.clock import SystemClock
@@ -174,13 +174,9 @@ async def _gateway(settings: ServeSettings, addresses: Mapping[str, str], teleme
         public_url=settings.public_url,
         telemetry=telemetry,
     )
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=DRAIN_SECONDS / 2, handle_signals=False)
-    await runner.setup()
+    runner = GatewayRunner(app, drain_seconds=DRAIN_SECONDS / 2)
     try:
-        site = web.TCPSite(runner, settings.http_host, settings.http_port, backlog=1024)
-        await site.start()
-        port = settings.http_port or runner.addresses[0][1]
-        yield f"http://{settings.http_host}:{port}"
+        yield await start(runner, settings.http_host, settings.http_port)
     finally:
         await runner.cleanup()
 

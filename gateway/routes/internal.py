@@ -17,7 +17,7 @@ from gateway.dto.running import ARN_PREFIX, Dispatched, Started
 from gateway.dto.workspace import NewWorkspace
 from gateway.errors import invalid_at
 from gateway.reading import body_of
-from gateway.replies import json_reply
+from gateway.replies import json_reply, resource_reply
 from gateway.routes.executions import require_short
 from gateway.times import ms_of
 
@@ -69,7 +69,7 @@ async def create_workspace(request: web.Request) -> web.Response:
         owner_user_id=reply.owner_user_id,
         session_token=reply.session_token,
     )
-    response = json_reply(shown, status=201, location="/api/workspace")
+    response = resource_reply(shown, status=201, location="/api/workspace")
     response.headers["Cache-Control"] = "no-store"
     return response
 

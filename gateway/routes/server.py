@@ -10,6 +10,7 @@ from gateway.context import CLOCK, HEALTH, OPTIONS, TELEMETRY
 from gateway.declaration import Role, route
 from gateway.dto.running import Now
 from gateway.errors import Problem, invalid_at
+from gateway.pages import home as home_page
 from gateway.reading import body_of
 from gateway.replies import json_reply
 from gateway.times import duration_ms, rfc3339
@@ -67,7 +68,7 @@ async def docs(request: web.Request) -> web.Response:
 
     200.
     """
-    return _page(request, "docs")
+    return _page(request.app[OPTIONS].documents["docs"])
 
 
 @route("GET", "/", role=Role.PUBLIC, reply_media="text/html")
@@ -76,7 +77,8 @@ async def home(request: web.Request) -> web.Response:
 
     200.
     """
-    return _page(request, "home")
+    options = request.app[OPTIONS]
+    return _page(home_page(options.version, options.public_url or f"{request.scheme}://{request.host}"))
 
 
 @route("POST", "/api/dev/clock", role=Role.EDITOR, noun="server", body="ClockAdvance", reply=Now, development=True)
@@ -98,9 +100,9 @@ async def advance_clock(request: web.Request) -> web.Response:
     return json_reply(Now(now=rfc3339(reply.now_ms)))
 
 
-def _page(request: web.Request, name: str) -> web.Response:
+def _page(body: bytes) -> web.Response:
     return web.Response(
-        body=request.app[OPTIONS].documents[name],
+        body=body,
         headers={
             "Content-Type": "text/html; charset=utf-8",
             # Nothing is loaded from anywhere, and nothing may be.

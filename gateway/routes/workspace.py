@@ -23,7 +23,7 @@ from gateway.context import workspace as workspace_of
 from gateway.declaration import Role, not_yet, route
 from gateway.dto.workspace import ApiKey, Member, NewApiKey, workspace
 from gateway.reading import body_of
-from gateway.replies import PAGING, if_match, json_reply, list_reply, nothing, page_of, resource_reply, segment
+from gateway.replies import PAGING, if_match, list_reply, nothing, page_of, resource_reply, segment
 from gateway.schemas.workspace import SETTINGS
 
 
@@ -141,7 +141,7 @@ async def create_api_key(request: web.Request) -> web.Response:
     reply = await request.app[WORKSPACES].CreateApiKey(message)
     key = ApiKey.from_proto(reply.api_key)
     shown = NewApiKey(id=key.id, name=key.name, role=key.role, created_at=key.created_at, secret=reply.secret)
-    response = json_reply(shown, status=201, location=f"/api/workspace/api-keys/{segment(key.id)}")
+    response = resource_reply(shown, status=201, location=f"/api/workspace/api-keys/{segment(key.id)}")
     response.headers["Cache-Control"] = "no-store"
     return response
 

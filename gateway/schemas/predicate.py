@@ -42,7 +42,6 @@ OPERATORS: Final = (
     "on",
 )
 STATUSES: Final = ("sent", "delivered", "opened", "clicked", "bounced", "complained", "unsubscribed", "failed")
-MAX_DEPTH: Final = 32
 
 WINDOW: Final = Union("a window", "type", {"last_n_days": "WindowLastNDays", "since_start": "WindowSinceStart"})
 PREDICATE: Final = Union(
@@ -63,7 +62,6 @@ PREDICATE: Final = Union(
         "or": "PredicateClauses",
         "not": "PredicateNot",
     },
-    max_depth=MAX_DEPTH,
 )
 
 UNIONS: Final[dict[str, Union]] = {"Predicate": PREDICATE, "Window": WINDOW}

@@ -33,15 +33,13 @@ CHANNEL: Final[Schema] = {"type": "string", "enum": list(CHANNELS)}
 class Union:
     """A closed union: the value of `tag` chooses a component, or a further union by another tag.
 
-    `word` names one value in messages; `default` is taken where the tag is absent; `max_depth` is how often
-    the union may contain itself.
+    `word` names one value in messages; `default` is taken where the tag is absent.
     """
 
     word: str
     tag: str
     choices: Mapping[str, "Union | str"]
     default: str | None = None
-    max_depth: int | None = None
     nullable: bool = False
 
 

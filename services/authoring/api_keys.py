@@ -61,7 +61,7 @@ class ApiKeys:
             act = Act(at_ms=key.created_at_ms, actor=actor, action="key.created", metadata=metadata)
             await self.outbox.write(before, replace(before, api_keys=(*before.api_keys, key), outbox=(act,)))
 
-        await insisting(attempt)
+        await insisting(workspace, attempt)
         return key, secret
 
     async def delete(self, workspace: str, key_id: str, actor: str) -> None:
@@ -75,4 +75,4 @@ class ApiKeys:
             act = Act(at_ms=self.clock.now_ms(), actor=actor, action="key.deleted", metadata={"id": key_id})
             await self.outbox.write(before, replace(before, api_keys=kept, outbox=(act,)))
 
-        await insisting(attempt)
+        await insisting(workspace, attempt)

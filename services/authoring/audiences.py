@@ -105,7 +105,7 @@ class Audiences:
             moment = later(self.clock.now_ms(), audience.updated_at_ms)
             return await self.outbox.write(audience, replace(audience, updated_at_ms=moment, outbox=(), **values))
 
-        return await insisting(attempt)
+        return await insisting(key_of(workspace, audience_id), attempt)
 
     async def delete(self, workspace: str, audience_id: str) -> None:
         """Remove it for everybody, at once."""
@@ -116,7 +116,7 @@ class Audiences:
             after = replace(audience, listed_at_ms=None, updated_at_ms=moment, outbox=())
             await self.outbox.write(audience, after)
 
-        await insisting(attempt)
+        await insisting(key_of(workspace, audience_id), attempt)
 
     async def _circles(self, workspace: str, audience_id: str, predicate: Predicate | None) -> list[Fault]:
         """A fault if the predicate would ask, through whatever others, whether somebody is in this very audience."""

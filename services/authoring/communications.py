@@ -128,7 +128,7 @@ class Communications:
             )
             return await self._replace(before, after)
 
-        return await insisting(attempt)
+        return await insisting(key_of(workspace, communication_id), attempt)
 
     async def archive(self, workspace: str, communication_id: str) -> Communication:
         """Keep it from new publishes; what is published goes on sending what it pinned. Twice is once."""
@@ -139,7 +139,7 @@ class Communications:
                 return before
             return await self._replace(before, replace(before, status=ARCHIVED))
 
-        return await insisting(attempt)
+        return await insisting(key_of(workspace, communication_id), attempt)
 
     async def _keep(self, older: Communication) -> None:
         try:
@@ -185,7 +185,7 @@ def _read(changes: CommunicationChanges) -> tuple[Mapping[str, Any], list[Fault]
     members.close()
     if not isinstance(content, dict):
         return {}, faults
-    faults.extend(content_faults(content, ""))
+    faults.extend(content_faults(content))
     return content, faults
 
 

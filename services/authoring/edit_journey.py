@@ -14,7 +14,7 @@ from services.authoring.changes import JourneyChanges, read_changes, refusal
 from services.authoring.names import etag_of, later, require_match
 from services.authoring.outbox import Outbox, insisting
 from services.authoring.read_journeys import Journeys, JourneyView
-from services.authoring.repositories import Act, Draft, Journey
+from services.authoring.repositories import Act, Draft, Journey, key_of
 from services.domain.errors import Stale
 from services.domain.journey.lifecycle import Verb, advance
 from services.domain.times import format_time
@@ -63,7 +63,7 @@ class EditJourney:
             after = edited(journey, await self._base(journey, read), read, self.clock.now_ms(), actor)
             return await self.journeys.view(journey if after is None else await self.outbox.write(journey, after))
 
-        return await insisting(attempt)
+        return await insisting(key_of(workspace, journey_id), attempt)
 
     async def _base(self, journey: Journey, read: JourneyChanges) -> Draft:
         """The draft, or what one would be opened from."""

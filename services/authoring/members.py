@@ -55,7 +55,7 @@ class Members:
             act = Act(at_ms=self.clock.now_ms(), actor=actor, action="member.added", metadata=metadata)
             await self.outbox.write(before, replace(before, members=(*before.members, member), outbox=(act,)))
 
-        await insisting(attempt)
+        await insisting(workspace, attempt)
         if not await self.logins.is_ours(claim):
             await self.remove(workspace, member.user_id, actor)
             raise Duplicate("id_taken", "That e-mail address is a member's already.")
@@ -79,7 +79,7 @@ class Members:
             await self.outbox.write(before, replace(before, members=members, outbox=(act,)))
             return after
 
-        return await insisting(attempt)
+        return await insisting(workspace, attempt)
 
     async def remove(self, workspace: str, user_id: str, actor: str) -> None:
         """The workspace without the member and their sessions."""
@@ -94,7 +94,7 @@ class Members:
             await self.outbox.write(before, replace(before, members=members, sessions=sessions, outbox=(act,)))
             return member
 
-        member = await insisting(attempt)
+        member = await insisting(workspace, attempt)
         await self.logins.free(member.email, user_id)
 
 

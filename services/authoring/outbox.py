@@ -15,6 +15,7 @@ import random
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
 from msgspec.structs import replace
@@ -157,7 +158,8 @@ class Outbox:
     async def _tell(self, kind: Kind[A], document: A) -> None:
         told: A | None = document
         while True:
-            pass
+            if told is not None:
+                await self._insert(kind, told)
             await self._append(kind.records(document.key, told))
             current = await self._documents.get(kind.collection, document.key)
             if _identity(current) == _identity(told):
@@ -231,11 +233,22 @@ def _identity(document: Announced | None) -> tuple[int, int] | None:
     return None if document is None else (document.revision, document.created_at_ms)
 
 
-async def insisting(attempt: Callable[[], Coroutine[Any, Any, R]]) -> R:
-    """Do it again, from the start, while others write the same document in between; at last raise Stale."""
-    for tried in range(ATTEMPTS):
-        try:
-            return await attempt()
-        except StaleRevision:
-            await asyncio.sleep(random.random() * 0.001 * tried)  # apart, so that of many each gets through
+_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+
+async def insisting(name: str, attempt: Callable[[], Coroutine[Any, Any, R]]) -> R:
+    """Do it again, from the start, while others write the same document (`name`) in between; at last raise Stale.
+
+    Those of this process who were too late wait for each other, so of many none is late for ever.
+    """
+    try:
+        return await attempt()
+    except StaleRevision:
+        turn = _turns.setdefault(name, asyncio.Lock())
+    async with turn:
+        for tried in range(ATTEMPTS):
+            try:
+                return await attempt()
+            except StaleRevision:
+                await asyncio.sleep(random.random() * 0.001 * tried)
     raise Stale("stale_update", "Others keep changing it; try again.")

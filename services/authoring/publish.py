@@ -80,7 +80,7 @@ class Publish:
             after = _promoted(journey, journey.draft, reviewed, state, self.clock.now_ms(), actor, reset_arms)
             return await self.journeys.view(await self.outbox.write(journey, after))
 
-        return await insisting(attempt)
+        return await insisting(key_of(workspace, journey_id), attempt)
 
     async def _require_room(self, workspace: str) -> None:
         # Two journeys published at one moment may go one over: the limit is a plan's, not a guard of anything.

@@ -5,7 +5,7 @@ round, and writes nothing.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -15,6 +15,7 @@ from services.authoring.repositories import (
     AUDIENCES,
     COMMUNICATIONS,
     TRIGGER_CONTRACTS,
+    Audience,
     Communication,
     Draft,
     Journey,
@@ -52,9 +53,14 @@ async def review(documents: Documents, journey: Journey, draft: Draft) -> Review
     else:
         read = _read_again(draft.steps_json, draft.settings_json)
     workspace = journey.workspace
-    communications = await documents.get_many(COMMUNICATIONS, [key_of(workspace, name) for name in read.communications])
+    communications: dict[str, Communication] = {}
+    if read.communications:
+        keys = [key_of(workspace, name) for name in read.communications]
+        communications = await documents.get_many(COMMUNICATIONS, keys)
     audience_ids = {*read.audiences, *([draft.audience_id] if draft.audience_id else [])}
-    audiences = await documents.get_many(AUDIENCES, [key_of(workspace, name) for name in sorted(audience_ids)])
+    audiences: dict[str, Audience] = {}
+    if audience_ids:
+        audiences = await documents.get_many(AUDIENCES, [key_of(workspace, name) for name in sorted(audience_ids)])
     contract = None
     if draft.trigger_contract_id is not None:
         contract = await documents.get(TRIGGER_CONTRACTS, key_of(workspace, draft.trigger_contract_id))
@@ -78,13 +84,13 @@ async def review(documents: Documents, journey: Journey, draft: Draft) -> Review
     return Review(read.graph, tuple(faults), by_id, contract)
 
 
-def content_faults(content: dict[str, object], at: str) -> Iterator[Fault]:
-    """What is wrong with the Liquid of a communication's members; with `at` "" each at its own pointer."""
+def content_faults(content: Mapping[str, object]) -> Iterator[Fault]:
+    """What is wrong with the Liquid of a communication's members."""
     for name in TEMPLATES:
         text = content.get(name)
         if isinstance(text, str):
             for sentence in template_faults(text):
-                yield Fault(at or f"/{name}", "invalid_template", f"{name}: {sentence}" if at else sentence)
+                yield Fault(f"/{name}", "invalid_template", sentence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +120,14 @@ def _read(steps_json: bytes, settings_json: bytes) -> _Read:
 
 def _faults(read: _Read, catalogue: Catalogue, communications: dict[str, Communication]) -> list[Fault]:
     faults = [*read.faults, *faults_of(read.graph, catalogue), *not_yet_supported(read.graph)]
+    broken = {name: _template_faults(one) for name, one in communications.items()}
     for i, step in enumerate(read.graph.steps):
-        found = communications.get(step.communication_id) if isinstance(step, Send) else None
-        if found is not None:
-            content = read_json(found.content_json, "")[0]
-            faults.extend(content_faults(content, f"/steps/{i}/communicationId"))
+        if isinstance(step, Send):
+            at = f"/steps/{i}/communicationId"
+            faults.extend(Fault(at, "invalid_template", said) for said in broken.get(step.communication_id, ()))
     return faults
+
+
+def _template_faults(communication: Communication) -> list[str]:
+    content, _ = read_json(communication.content_json, "")
+    return [f"{fault.path.removeprefix('/')}: {fault.message}" for fault in content_faults(content)]

@@ -60,7 +60,7 @@ class Sessions:
                 raise _wrong()
             await self._write(before, _with_session(before, session, self.real_ms()))
 
-        await insisting(attempt)
+        await insisting(login.workspace, attempt)
         return token, expires_at_ms
 
     async def sign_out(self, token: str) -> None:
@@ -73,7 +73,7 @@ class Sessions:
                 kept = tuple(session for session in workspace.sessions if session.token_hash != hashed)
                 await self._write(workspace, kept)
 
-        await insisting(attempt)
+        await insisting(hashed, attempt)
 
     async def by_session(self, token: str) -> Identity:
         """The member of a session."""

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from services.authoring.names import later
 from services.authoring.outbox import Outbox, insisting
 from services.authoring.read_journeys import Journeys, JourneyView
-from services.authoring.repositories import Act
+from services.authoring.repositories import Act, key_of
 from services.domain.journey.lifecycle import Verb, advance
 from services.infra.clock import Clock
 
@@ -36,4 +36,4 @@ class Steer:
                 journey = await self.outbox.write(journey, after)
             return await self.journeys.view(journey)
 
-        return await insisting(attempt)
+        return await insisting(key_of(workspace, journey_id), attempt)

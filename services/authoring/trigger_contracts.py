@@ -117,7 +117,7 @@ class TriggerContracts:
             await self.documents.replace(TRIGGER_CONTRACTS, after)
             return after
 
-        return await insisting(attempt)
+        return await insisting(key_of(workspace, contract_id), attempt)
 
     async def delete(self, workspace: str, contract_id: str) -> None:
         """Remove it, unless a draft or a latest version of a journey that is not archived uses it."""

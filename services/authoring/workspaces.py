@@ -125,7 +125,7 @@ class Workspaces:
             after = replace(before, name=new_name, settings=settings, changes=before.changes + 1, outbox=(act,))
             return await self.outbox.write(before, after)
 
-        return await insisting(attempt)
+        return await insisting(workspace, attempt)
 
     async def _open(self, new: NewWorkspace, key: str, user_id: str, actor: str) -> Opened:
         now = self.clock.now_ms()

@@ -9,9 +9,10 @@ header before them makes them a list.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import apsw
@@ -25,6 +26,7 @@ Cell = Value | None
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _BYTES_OF_LIST = b"\xdd"  # array 32: the number of items in four bytes follows
 _INT64_END = 1 << 63
+_AS_THEY_ARE = (str, int, type(None))
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
 
@@ -64,6 +66,8 @@ class Table(Generic[T]):
         self._list_decoder = msgspec.msgpack.Decoder(list[collection.type])  # type: ignore[name-defined]  # a type made at run time
         cells = ("key", *(self.column(field) for field in self.added), "revision", "epoch")
         self._write_statements(cells)
+        get = attrgetter(collection.key, *self.added, collection.revision, *filter(None, (collection.epoch,)))
+        self._cells: Callable[[T], tuple[Any, ...]] = get if collection.epoch else lambda one: (*get(one), 0)
 
     def _write_statements(self, cells: Sequence[str]) -> None:
         """`?1` is an array of JSON rows (the cells, then where the body lies in `?2`), in `_packed`'s form."""
@@ -130,15 +134,18 @@ class Table(Generic[T]):
 
     def row_of(self, document: T) -> Row:
         """Encode a document. Raises what msgspec raises, or TypeError and ValueError for a field no index can hold."""
-        collection = self.collection
-        key = plain(getattr(document, collection.key))
-        revision = plain(getattr(document, collection.revision))
-        epoch = 0 if collection.epoch is None else plain(getattr(document, collection.epoch))
+        cells = self._cells(document)
+        for cell in cells:
+            if cell.__class__ not in _AS_THEY_ARE:  # subclasses and enums are rare, and so are mistakes
+                cells = tuple(map(plain, cells))
+                break
+        key, revision, epoch = cells[0], cells[-2], cells[-1]
         if not isinstance(key, str):
-            raise TypeError(f"the key of {collection.name} is a string, not {key!r}")
+            raise TypeError(f"the key of {self.collection.name} is a string, not {key!r}")
         if not isinstance(revision, int) or not isinstance(epoch, int):
-            raise TypeError(f"revision and epoch of {collection.name} are integers, not {revision!r} and {epoch!r}")
-        cells = (key, *(plain(getattr(document, field)) for field in self.added), revision, epoch)
+            raise TypeError(f"revision and epoch of {self.collection.name} are integers, not {revision!r}, {epoch!r}")
+        if max(cell for cell in cells if cell.__class__ is int) >= _INT64_END:
+            raise ValueError("an indexed integer has 64 bits")
         return Row(cells, _encode(document))
 
     def document_of(self, body: bytes) -> T:

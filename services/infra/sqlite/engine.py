@@ -61,6 +61,7 @@ GROUP_ROWS = 2_000
 GROUP_BYTES = 4 << 20
 CHECKPOINT_SECONDS = 0.25
 JOURNAL_BYTES = 16 << 20
+JOURNAL_LIMIT_BYTES = 64 << 20
 
 _ROW_IN_JOURNAL_BYTES = 3 * 4096  # a guess at the pages a row dirties: its own, and those of two indexes
 _LOOK_EVERY_BYTES = 1 << 20
@@ -252,13 +253,20 @@ class _FileEngine(Engine):
         self._unseen_bytes += sum(request.size + request.rows * _ROW_IN_JOURNAL_BYTES for request in group)
         if self._unseen_bytes < _LOOK_EVERY_BYTES:
             return
-        self._unseen_bytes = 0
         try:
-            if os.stat(journal_of(self._path)).st_size > JOURNAL_BYTES:
-                with self._checkpointing:
+            size = os.stat(journal_of(self._path)).st_size
+            # While the other thread is at it, most of the work is being done without us: look again after the next
+            # group, unless that cannot keep up.
+            if size > JOURNAL_BYTES and self._checkpointing.acquire(blocking=size > JOURNAL_LIMIT_BYTES):
+                try:
                     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                finally:
+                    self._checkpointing.release()
+            elif size > JOURNAL_BYTES:
+                return
         except (*TROUBLE, OSError) as error:
             logger.debug("the journal stays for now: %s", describe(error))  # a reader was in it, or the disk is full
+        self._unseen_bytes = 0
 
     def _checkpoint_forever(self, connection: apsw.Connection) -> None:
         """A quarter of a second after a write, move what is committed into the file; sleep while nothing is written."""

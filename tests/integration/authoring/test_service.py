@@ -134,7 +134,9 @@ async def test_the_library(wire: Wire) -> None:
     do = wire.authoring
     contract = (
         await do.CreateTriggerContract(
-            pb.CreateTriggerContractRequest(workspace=W, name="C", event_name="e", recipient_email_field_path="data.email")
+            pb.CreateTriggerContractRequest(
+                workspace=W, name="C", event_name="e", recipient_email_field_path="data.email"
+            )
         )
     ).trigger_contract
     changed = await do.UpdateTriggerContract(
@@ -144,7 +146,10 @@ async def test_the_library(wire: Wire) -> None:
     )
     got = await do.GetTriggerContract(pb.GetTriggerContractRequest(workspace=W, id=contract.id))
     assert changed.trigger_contract == got.trigger_contract
-    assert ("f", False) == (got.trigger_contract.event_name, got.trigger_contract.HasField("recipient_email_field_path"))
+    assert ("f", False) == (
+        got.trigger_contract.event_name,
+        got.trigger_contract.HasField("recipient_email_field_path"),
+    )
     assert got.trigger_contract.version_at_ms > contract.version_at_ms
     await do.CreateJourney(
         pb.CreateJourneyRequest(
@@ -169,7 +174,12 @@ async def test_the_library(wire: Wire) -> None:
     mail = (
         await do.CreateCommunication(
             pb.CreateCommunicationRequest(
-                workspace=W, id="welcome", name="M", comm_type="marketing", channel="email", content_json=b'{"body":"b"}'
+                workspace=W,
+                id="welcome",
+                name="M",
+                comm_type="marketing",
+                channel="email",
+                content_json=b'{"body":"b"}',
             )
         )
     ).communication
@@ -179,9 +189,10 @@ async def test_the_library(wire: Wire) -> None:
     archived = await do.ArchiveCommunication(pb.ArchiveCommunicationRequest(workspace=W, id="welcome"))
     assert (1, 2, "archived") == (mail.version, second.communication.version, archived.communication.status)
     assert b'{"subject":"s"}' == second.communication.content_json
-    assert archived.communication == (
-        await do.GetCommunication(pb.GetCommunicationRequest(workspace=W, id="welcome"))
-    ).communication
+    assert (
+        archived.communication
+        == (await do.GetCommunication(pb.GetCommunicationRequest(workspace=W, id="welcome"))).communication
+    )
     assert 1 == len((await do.ListCommunications(pb.ListCommunicationsRequest(workspace=W))).communications)
 
 
@@ -294,7 +305,10 @@ async def _edited_until_killed(folder: Path, acknowledged: dict[str, int], after
         **os.environ, "JOURNEYS_DATA_DIR": str(folder / "data"), "JOURNEYS_LISTEN": f"unix:{socket}",
     }  # fmt: skip
     child = subprocess.Popen(
-        [sys.executable, "-m", "services.authoring"], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "services.authoring"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         channel = connect(f"unix:{socket}")

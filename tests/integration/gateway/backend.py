@@ -1,5 +1,6 @@
 """A backend of stubs behind a real gateway: real gRPC, real error translation, answers as a test wants them."""
 
+import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import yarl
 from journeys.analytics.v1 import analytics_service_pb2_grpc as analytics
 from journeys.authoring.v1 import authoring_service_pb2_grpc as authoring
 from journeys.authoring.v1 import workspace_service_pb2_grpc as workspaces
@@ -42,6 +44,7 @@ class Backend:
     """Answers by method name: a message, an error to raise, or a function of the request. Calls are kept."""
 
     answers: dict[str, Any] = field(default_factory=dict)
+    slow: dict[str, Any] = field(default_factory=dict)  # async functions of the request
     calls: list[Call] = field(default_factory=list)
 
     def requests(self, method: str) -> list[Any]:
@@ -82,6 +85,8 @@ def _authenticate(request: Any) -> Any:
 def _stubbed(servicer: type, backend: Backend) -> Any:
     def method_of(name: str) -> Any:
         async def method(self: Any, request: Any, context: Any) -> Any:
+            if name in backend.slow:
+                return await backend.slow[name](request)
             return backend.answer(name, request)
 
         return method
@@ -117,10 +122,19 @@ class Reply:
 class Client:
     """Asks the gateway, as its owner unless said otherwise."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, backend: Backend) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, runner: GatewayRunner, server: Server) -> None:
         self.url = url
         self.session = session
-        self.backend = backend
+        self._runner = runner
+        self._server = server
+
+    async def stop_gateway(self) -> None:
+        """As SIGTERM does."""
+        await self._runner.cleanup()
+
+    async def stop_services(self) -> None:
+        """Nobody answers any more."""
+        await self._server.stop(grace=0)
 
     async def ask(
         self,
@@ -133,8 +147,6 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """One request; `path` is sent as it stands, percent signs and all."""
-        import yarl
-
         sent: dict[str, str] = {"Cookie": f"session={role}"} if role is not None else {}
         data = raw
         if body is not None:
@@ -144,7 +156,8 @@ class Client:
             sent["Content-Type"] = "application/json"
         sent.update(headers or {})
         url = yarl.URL(self.url + path, encoded=True)
-        async with self.session.request(method, url, data=data, headers=sent, allow_redirects=False) as response:
+        sending = io.BytesIO(data) if data is not None and len(data) > 500_000 else data
+        async with self.session.request(method, url, data=sending, headers=sent, allow_redirects=False) as response:
             return Reply(response.status, response.headers, await response.read())
 
     async def get(self, path: str, **more: Any) -> Reply:
@@ -217,7 +230,7 @@ async def gateway_over(
     url = await start(runner, "127.0.0.1", 0)
     try:
         async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-            yield Client(url, session, backend)
+            yield Client(url, session, runner, server)
     finally:
         await runner.cleanup()
         await server.stop(grace=0)

@@ -144,6 +144,12 @@ class TestCountsOf:
         assert {"s": (0, 0, 0, 1)} == counts_of(fact(report(**deferred)))  # type: ignore[arg-type]
         assert {"s": (0, 0, 0, 0)} == counts_of(fact(report(**deferred, status="ABORTED")))  # type: ignore[arg-type]
 
+    def test_a_visit_that_is_settled_is_not_waiting(self) -> None:
+        """The dispatcher's report may come before the wait is closed."""
+        settled = fact(report(visits={"s": 1}, results={"s-1": "sent"}, waiting="s"))
+
+        assert {"s": (1, 0, 0, 0)} == counts_of(settled)
+
     def test_who_was_refused_or_held_out_entered_nothing(self) -> None:
         """They have facts, and no steps."""
         for status in ("REFUSED", "HOLDOUT"):

@@ -8,7 +8,7 @@ import pytest
 from services.analytics import follower as module
 from services.analytics.follower import Follower, read_all
 from services.infra.documents.port import StoreUnavailable
-from services.infra.log.port import Record, Stored, Topic
+from services.infra.log.port import Record, Stored, Topic, partition_of
 from services.infra.telemetry import Telemetry
 from tests.support.memory import MemoryLog
 from tests.unit.analytics.reports import eventually
@@ -212,6 +212,38 @@ async def test_a_hand_over_waits_for_the_batch_in_hand(scene: Scene) -> None:
 
     assert not before
     assert {f"a{i}" for i in range(20)} == {*one.taken, *two.taken}
+
+
+async def test_what_is_handed_over_while_the_store_is_away_is_left_to_its_new_owner(scene: Scene) -> None:
+    """A batch in hand is projected without the partitions that were given up meanwhile."""
+    one, two = Recording(), Recording()
+    one.unavailable = 1_000_000
+    first = await scene.member(one)
+    await scene.append(*[f"a{i}" for i in range(20)])
+    await one.entered.wait()
+
+    second = await scene.member(two)
+    one.unavailable = 0
+    await eventually(lambda: idle(first))
+    await eventually(lambda: idle(second))
+
+    assert {f"a{i}" for i in range(20)} == {*one.taken, *two.taken}
+    assert one.owned == {partition_of(name, 4) for name in one.taken}
+    assert two.owned == {partition_of(name, 4) for name in two.taken}
+
+
+async def test_closing_does_not_wait_for_a_store_that_is_away(scene: Scene) -> None:
+    """What is in hand comes again at the next start."""
+    projection = Recording()
+    projection.unavailable = 1_000_000
+    member = await scene.member(projection)
+    await scene.append("a")
+    await projection.entered.wait()
+
+    async with asyncio.timeout(5):
+        await member.close()
+
+    assert [] == projection.taken
 
 
 async def test_closing_ends_at_once_when_there_is_nothing_to_do(scene: Scene) -> None:

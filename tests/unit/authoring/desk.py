@@ -16,6 +16,7 @@ from services.authoring.passwords import Argon2Passwords
 from services.authoring.read_journeys import JourneyView
 from services.authoring.trigger_contracts import ContractChanges
 from services.authoring.workspaces import NewWorkspace
+from services.domain.errors import Refused
 from services.infra.clock import ManualClock
 from services.infra.documents.port import Documents
 from services.infra.log.port import Log
@@ -40,6 +41,21 @@ def changes(**members: Any) -> JourneyChanges:
         if name in members:
             members[f"{name}_json"] = json.dumps(members.pop(name)).encode()
     return JourneyChanges(**members)
+
+
+def found(refused: Refused) -> set[tuple[str, str]]:
+    """Where and what the faults are."""
+    return {(fault.path, fault.code) for fault in refused.faults}
+
+
+def paths(refused: Refused) -> list[str]:
+    """Where the faults are."""
+    return [fault.path for fault in refused.faults]
+
+
+def codes(view: JourneyView) -> list[str]:
+    """What a journey's warnings are."""
+    return [fault.code for fault in view.warnings]
 
 
 class Desk:

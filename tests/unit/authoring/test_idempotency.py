@@ -19,6 +19,7 @@ async def test_the_first_answer_is_given_again(desk: Desk) -> None:
     await keys.settle(WORKSPACE, "k", ANSWER)
     await keys.settle(WORKSPACE, "k", None)  # what is settled stays
 
+    desk.clock.move(ABANDONED_MS)
     assert ANSWER == await keys.claim(WORKSPACE, "k", "f")
     assert await keys.claim("pk_other", "k", "f") is None
     desk.clock.move(KEPT_MS)

@@ -10,17 +10,13 @@ from services.authoring.audiences import AudienceChanges
 from services.authoring.communications import CommunicationChanges
 from services.authoring.repositories import AUDIENCES
 from services.authoring.trigger_contracts import ContractChanges
-from services.domain.errors import Duplicate, Invalid, Missing, NotNow, Refused, Unmatched
+from services.domain.errors import Duplicate, Invalid, Missing, NotNow, Unmatched
 from services.domain.journey.lifecycle import Verb
 from services.infra.log.port import LogUnavailable
 from tests.support.memory import MemoryLog
-from tests.unit.authoring.desk import ANN, EXIT, WORKSPACE, Desk
+from tests.unit.authoring.desk import ANN, EXIT, WORKSPACE, Desk, found
 
 PRO = {"kind": "attribute", "fieldPath": "plan", "operator": "equals", "value": "pro"}
-
-
-def found(refused: Refused) -> set[tuple[str, str]]:
-    return {(fault.path, fault.code) for fault in refused.faults}
 
 
 class TestTriggerContracts:

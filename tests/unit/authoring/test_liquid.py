@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from services.infra.liquid import MAX_OUTPUT, TemplateFailed, render, template_faults
 
-VALUES: dict[str, Any] = {"subject": {"name": "<Bo>", "n": 3, "tags": ["<a>", None, 2]}, "event": {"at": "2026-04-30T13:00:00.000Z"}}
+VALUES: dict[str, Any] = {
+    "subject": {"name": "<Bo>", "n": 3, "tags": ["<a>", None, 2]},
+    "event": {"at": "2026-04-30T13:00:00.000Z"},
+}
 GROW = "{% assign s='aaaaaaaaaa' %}{% for i in (1..13) %}{% assign s = s | append: s %}{% endfor %}"
 
 
@@ -100,7 +103,9 @@ def test_output_may_be_large_but_not_larger() -> None:
 
 def test_nothing_of_python_can_be_reached() -> None:
     """Attributes of objects are not members."""
-    assert "" == render("{{ subject.__class__ }}{{ s.upper }}{{ subject.tags.append }}", {**VALUES, "s": "x"}, html=False)
+    assert "" == render(
+        "{{ subject.__class__ }}{{ s.upper }}{{ subject.tags.append }}", {**VALUES, "s": "x"}, html=False
+    )
 
 
 @settings(deadline=None, max_examples=200)

@@ -97,7 +97,7 @@ async def test_a_write_in_doubt_is_told_if_it_was_applied(desk: Desk) -> None:
         await replaced(collection, document)  # type: ignore[arg-type]
         raise StoreUnavailable("the reply was lost")
 
-    documents.replace = lost  # type: ignore[method-assign, assignment]
+    documents.replace = lost  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
         await desk.edit("act", name="Other")
     documents.replace = replaced  # type: ignore[method-assign]

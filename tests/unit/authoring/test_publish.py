@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,15 +9,14 @@ from msgspec.structs import replace
 
 from services.authoring.communications import CommunicationChanges
 from services.authoring.read_journeys import JourneyView
-from services.authoring.repositories import JOURNEYS, VERSIONS, ArmReset
+from services.authoring.repositories import COMMUNICATIONS, JOURNEYS, VERSIONS, ArmReset
 from services.authoring.trigger_contracts import ContractChanges
 from services.domain.errors import Invalid, Missing, NotNow, OverPlan, Stale, Unmatched
 from services.domain.journey.lifecycle import IllegalTransition, State, Verb
 from services.domain.times import format_time
-from services.infra.documents.port import Write
-from services.infra.log.port import LogUnavailable, Record
-from tests.support.memory import MemoryDocuments, MemoryLog
-from tests.unit.authoring.desk import ANN, EXIT, WORKSPACE, Desk, send, wait
+from services.infra.documents.port import StoreUnavailable, Write
+from tests.support.memory import MemoryDocuments
+from tests.unit.authoring.desk import ANN, EXIT, WORKSPACE, Desk, found, send, wait
 
 RANDOM = {
     "id": "b", "type": "branch", "mode": "random",
@@ -31,10 +29,6 @@ async def refusal(desk: Desk, steps: list[dict[str, Any]], **members: Any) -> In
     with pytest.raises(Invalid) as refused:
         await desk.authoring.publish(WORKSPACE, view.journey.id, ANN)
     return refused.value
-
-
-def found(refused: Invalid) -> set[tuple[str, str]]:
-    return {(fault.path, fault.code) for fault in refused.faults}
 
 
 class TestRefusals:
@@ -76,7 +70,16 @@ class TestRefusals:
         assert "graph_invalid" == (await refusal(desk, [{**step, "next": "y"}, EXIT])).reason
 
     async def test_templates(self, desk: Desk) -> None:
-        """Liquid inside steps is compiled too."""
+        """Liquid inside steps is compiled; that of a communication too, were it to get past its own check."""
+        mail = await desk.communication()
+        held = await desk.authoring.communications.get(WORKSPACE, mail)
+        documents = desk.documents
+        assert isinstance(documents, MemoryDocuments)
+        documents.put(COMMUNICATIONS, replace(held, content_json=b'{"body": "{{ x | nope }}"}'))
+        refused = await refusal(desk, [send("s", mail, "x"), EXIT])
+        assert [("/steps/0/communicationId", "invalid_template", "body: There is no filter 'nope'.")] == [
+            (fault.path, fault.code, fault.message) for fault in refused.faults
+        ]
         step = {"id": "u", "type": "update_profile", "set": {"a": "{{ subject.x | nope }}"}, "next": "x"}
 
         assert {("/steps/0/set/a", "invalid_template")} == found(await refusal(desk, [step, EXIT]))
@@ -134,7 +137,9 @@ class TestPins:
             [send("s", mail, "x"), EXIT], id="act", settings={"exitOnGoal": True},
             audience_id=audience, trigger_contract_id=contract, goal_event_name="g",
         )  # fmt: skip
-        await desk.authoring.communications.update(WORKSPACE, mail, CommunicationChanges(content_json=b'{"body": "v2"}'))
+        await desk.authoring.communications.update(
+            WORKSPACE, mail, CommunicationChanges(content_json=b'{"body": "v2"}')
+        )
         await desk.authoring.trigger_contracts.update(WORKSPACE, contract, ContractChanges(event_name="other"))
         await desk.edit("act", steps=[EXIT])
         version = desk.told("version:act:1").version
@@ -159,7 +164,10 @@ class TestPins:
         view = await desk.authoring.publish(WORKSPACE, "act", ANN, reset_arms=[])
 
         assert (2, State.PAUSED, None) == (view.journey.latest_version, view.journey.state, view.journey.draft)
-        assert ("paused", 2) == (desk.told("journey:act").journey.status, desk.told("journey:act").journey.latest_version)
+        assert ("paused", 2) == (
+            desk.told("journey:act").journey.status,
+            desk.told("journey:act").journey.latest_version,
+        )
         assert view.journey.published_at_ms == view.journey.updated_at_ms
 
     async def test_arms_that_count_anew_are_kept(self, desk: Desk) -> None:
@@ -216,22 +224,26 @@ class TestRaces:
 
     async def test_killed_after_the_write_the_version_appears_with_the_restart(self, desk: Desk) -> None:
         """The head says version 1: readers see it at once, and after the restart it has its own document."""
-        log = desk.log
-        assert isinstance(log, MemoryLog)
+        documents = desk.documents
+        assert isinstance(documents, MemoryDocuments)
         await desk.draft([EXIT], id="act")
 
-        def fault(topic: str, records: Sequence[Record]) -> None:
-            raise LogUnavailable("killed here")
+        def fault(write: Write) -> None:
+            if write.collection is VERSIONS:
+                raise StoreUnavailable("killed here")
 
-        log.fault = fault
-        with pytest.raises(LogUnavailable):
+        documents.fault = fault
+        with pytest.raises(StoreUnavailable):
             await desk.authoring.publish(WORKSPACE, "act", ANN)
         assert 1 == (await desk.authoring.journeys.version(WORKSPACE, "act", 1)).version
-        log.fault = None
+        assert [1] == [one.version for one in (await desk.authoring.journeys.versions(WORKSPACE, "act", 9, None)).items]
+        assert f"{WORKSPACE}:version:act:1" not in desk.catalogue()
+        documents.fault = None
         await desk.killed()
 
-        assert await desk.documents.get(VERSIONS, f"{WORKSPACE}:act:1") is not None
+        assert await documents.get(VERSIONS, f"{WORKSPACE}:act:1") is not None
         assert 1 == desk.told("version:act:1").version.version
+        assert ["created", "published"] == desk.actions("act")
         with pytest.raises(NotNow):
             await desk.authoring.publish(WORKSPACE, "act", ANN)
 

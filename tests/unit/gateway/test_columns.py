@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.columns import Columns, Refused
@@ -121,6 +121,7 @@ async def test_what_is_no_csv_costs_its_record() -> None:
     assert (4, ["ok", "3"]) in found
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.lists(st.text(st.characters(blacklist_characters="\r\n\x00"), max_size=5), min_size=2, max_size=3),

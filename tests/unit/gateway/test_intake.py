@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import Problem
@@ -233,6 +233,7 @@ def outcome(read: Any, data: bytes) -> Any:
     return shown, intake.errors
 
 
+@settings(deadline=None)
 @given(st.lists(EVENT, max_size=4), st.booleans())
 def test_the_fast_way_says_what_the_slow_way_says(events: list[Any], compact: bool) -> None:
     """For any batch; the fast way only saves time."""
@@ -241,6 +242,7 @@ def test_the_fast_way_says_what_the_slow_way_says(events: list[Any], compact: bo
     assert outcome(read_slowly, data) == outcome(read_events, data)
 
 
+@settings(deadline=None)
 @given(EVENT)
 def test_the_fast_way_says_the_same_of_one_event(event: Any) -> None:
     """Alone as in a batch."""
@@ -249,6 +251,7 @@ def test_the_fast_way_says_the_same_of_one_event(event: Any) -> None:
     assert outcome(read_slowly, data) == outcome(read_events, data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=120))
 def test_no_bytes_make_the_intake_fail(data: bytes) -> None:
     """It takes or refuses, nothing else."""

@@ -60,11 +60,12 @@ def test_bodies_are_described_by_what_checks_them(document: dict[str, Any]) -> N
 
 def test_the_pages_load_nothing(document: dict[str, Any]) -> None:
     """No script, no image, no font, no address of anybody's: they work without a network."""
-    for page in (pages.home("1.2.3"), pages.docs(ALL, "1.2.3")):
+    for page in (pages.home("1.2.3", "<here>"), pages.docs(ALL, "1.2.3")):
         text = page.decode()
 
         assert not re.search(r"<script|<img|<link|src=|@import|url\(|https?://", text)
         assert "1.2.3" in text
+        assert "<here>" not in text
 
 
 def test_the_documentation_has_every_route_and_every_code() -> None:

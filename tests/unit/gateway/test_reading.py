@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import Problem
@@ -93,6 +93,7 @@ def test_sixty_four_levels_are_taken() -> None:
     assert ["[" * 1000] == parse(b'["' + b"[" * 1000 + b'"]')
 
 
+@settings(deadline=None)
 @given(JSON, st.integers(1, 8))
 def test_depth_is_counted_as_recursion_would(value: Any, limit: int) -> None:
     """The walk level by level says what the definition says."""
@@ -104,6 +105,7 @@ def test_depth_is_counted_as_recursion_would(value: Any, limit: int) -> None:
     assert (depth(value) > limit) == nests_deeper(value, limit)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_bytes_make_the_reader_fail(data: bytes) -> None:
     """It reads or refuses, nothing else."""

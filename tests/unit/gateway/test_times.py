@@ -1,7 +1,7 @@
 """Times and lengths between text and milliseconds."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.times import duration_ms, ms_of, rfc3339
@@ -25,6 +25,7 @@ def test_a_time_has_three_fraction_digits_and_z(ms: int, text: str) -> None:
     assert text == rfc3339(ms)
 
 
+@settings(deadline=None)
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
 def test_what_is_written_is_read_again(ms: int) -> None:
     """Every moment of the calendar survives the way out and in."""
