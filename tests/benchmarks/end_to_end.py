@@ -8,13 +8,14 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from tests.benchmarks.served import Served, served
 
 PEOPLE = 10_000
 BATCH = 500
 POSTERS = 2
-STEPS = [
+STEPS: list[dict[str, Any]] = [
     {"id": "trigger", "type": "trigger", "mode": "event", "next": "branch"},
     {
         "id": "branch", "type": "branch", "mode": "condition", "default": "exit",
@@ -49,7 +50,7 @@ def figures() -> Iterator[tuple[str, float, str]]:
         yield "import.subjects_per_second", PEOPLE / (time.perf_counter() - begun), "1/s"
         server.call("PATCH", "/api/workspace", {"holdout": {"percent": 0}})
         journey = server.journey(STEPS, "bench.started")
-        _post(server, range(0, 1_000), "warm")
+        _post(server, range(1_000), "warm")
         _until(server, journey, 1_000)
         begun = time.perf_counter()
         _post(server, range(PEOPLE), "run")

@@ -12,7 +12,7 @@ from typing import Any
 
 from services.domain.times import DAY_MS, local_date
 
-MAX_PER_MS = 30 * DAY_MS  # the longest rolling time; a reservation twice as old counts for nothing any more
+MAX_PER_MS = 30 * DAY_MS  # the longest `per`
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,8 +35,9 @@ _WALKS = (Status.RUNNING, Status.SUCCEEDED, Status.FAILED)
 # None as the former status: there was no execution.
 TRANSITIONS: dict[tuple[Status | None, Cause], tuple[Status, ...]] = {
     (None, Cause.START): (*_WALKS, Status.REFUSED, Status.HOLDOUT),
-    (Status.RUNNING, Cause.EVENT): _WALKS,
-    (Status.RUNNING, Cause.TIMER): (*_WALKS, Status.TIMED_OUT),
+    # ABORTED: the journey was archived meanwhile, and whatever touches the execution ends it.
+    (Status.RUNNING, Cause.EVENT): (*_WALKS, Status.ABORTED),
+    (Status.RUNNING, Cause.TIMER): (*_WALKS, Status.TIMED_OUT, Status.ABORTED),
     (Status.RUNNING, Cause.SETTLED): _WALKS,  # a send with onFailure "fail" decides what follows
     (Status.RUNNING, Cause.ABORT): (Status.ABORTED,),
     (Status.RUNNING, Cause.RETRY): _WALKS,

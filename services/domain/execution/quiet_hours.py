@@ -51,7 +51,8 @@ def window_end(now: int, zone: str, start: str, end: str) -> int | None:
     if found is None:
         return None
     # A gap may swallow all of the time between one night and the next.
-    return window_end(found, zone, start, end) or found
+    later = window_end(found, zone, start, end)
+    return found if later is None else later
 
 
 def respect_quiet_hours(quiet: QuietHours | None, now: int, zone: str) -> Mapping[str, Any]:

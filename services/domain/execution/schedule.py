@@ -8,22 +8,12 @@ Source: contract 2.1 (wait, until_time); field.md 3, behaviours 2 and 3.
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from services.domain.journey.model import Json, WaitUntilTime
-from services.domain.times import (
-    DAY_MS,
-    HOUR_MS,
-    MINUTE_MS,
-    BadTime,
-    is_zone,
-    local_date,
-    parse_date,
-    parse_time,
-    start_of_date,
-)
+from services.domain.times import HOUR_MS, MINUTE_MS, SECOND_MS, BadTime, is_zone, local_date, parse_date, parse_time
 
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")  # in the order of date.weekday()
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
@@ -93,7 +83,7 @@ def first_at(day: date, clock: int, zone: str) -> int:
 
     `clock` is in milliseconds since 00:00, 0 <= clock < 24 h. An unknown zone is read as UTC.
     """
-    wanted = datetime(day.year, day.month, day.day) + timedelta(milliseconds=clock)  # noqa: DTZ001 - a clock's face
+    wanted = _face(day, clock)
     place = _place(zone)
     first, again = (_ms_of(wanted.replace(tzinfo=place, fold=fold)) for fold in (0, 1))
     if first <= again:  # it comes once, or twice, of which the earlier counts
@@ -111,8 +101,7 @@ def first_at(day: date, clock: int, zone: str) -> int:
 
 def last_at(day: date, clock: int, zone: str) -> int:
     """The last moment at which clocks in `zone` show `day` and `clock`; only for times that no gap swallows."""
-    face = datetime(day.year, day.month, day.day, tzinfo=_place(zone), fold=1) + timedelta(milliseconds=clock)
-    return _ms_of(face.replace(fold=1))
+    return _ms_of(_face(day, clock).replace(tzinfo=_place(zone), fold=1))
 
 
 def local_time(ms: int, zone: str) -> datetime:
@@ -137,7 +126,7 @@ def clock_ms(clock: str) -> int:
 
 def shown_ms(face: datetime) -> int:
     """Milliseconds since 00:00 that a clock's face shows."""
-    return face.hour * HOUR_MS + face.minute * MINUTE_MS + face.second * 1_000 + face.microsecond // 1_000
+    return face.hour * HOUR_MS + face.minute * MINUTE_MS + face.second * SECOND_MS + face.microsecond // 1_000
 
 
 def zone_of(zone: str | None, fallback_zone: str | None) -> str:
@@ -160,9 +149,12 @@ def _by_attribute(value: Json, days: int, ms: int, zone: str) -> int:
     ordinal = day.toordinal() + days
     if not 1 <= ordinal <= date.max.toordinal():
         return 0 if days < 0 else _LAST_MS
-    moved = date.fromordinal(ordinal)
-    at = start_of_date(moved, zone) if clock == 0 else first_at(moved, clock, zone)
-    return min(at + ms, _LAST_MS)
+    return min(first_at(date.fromordinal(ordinal), clock, zone) + ms, _LAST_MS)
+
+
+def _face(day: date, clock: int) -> datetime:
+    """What a clock shows, wherever it hangs."""
+    return datetime.combine(day, time()) + timedelta(milliseconds=clock)
 
 
 def _place(zone: str) -> tzinfo:

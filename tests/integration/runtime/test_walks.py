@@ -1,11 +1,15 @@
 """People walking through journeys: log, lanes, timers, sends and acknowledgements together."""
 
+from typing import Any
+
+from journeys.events.v1.execution_record_pb2 import ExecutionRecord
+
 from services.domain.execution.lifecycle import Status
 from services.runtime.collections import AUDIT, EXECUTION_RECORDS
 from services.runtime.senders.port import Promise, SendFailed
 from tests.support.journeys import WORKSPACE, publish_audience, publish_journey, publish_workspace, set_status
 from tests.support.walking import DAY, EXIT, HOUR, TRIGGER, await_step, send_step, wait_step
-from tests.support.world import RecordingSender, a_world
+from tests.support.world import RecordingSender, World, a_world
 
 WELCOME = [{**TRIGGER, "next": "mail"}, send_step("mail", "exit"), EXIT]
 WAITING = [
@@ -17,10 +21,9 @@ WAITING = [
 ]
 
 
-async def with_email(world: object, user: str) -> None:
-    await world.runtime.subjects.put(
-        WORKSPACE, user, b'{"addresses": {"email": "%s@example.com"}}' % user.encode(), None
-    )  # type: ignore[attr-defined]
+async def with_email(world: World, user: str) -> None:
+    body = b'{"addresses": {"email": "%s@example.com"}}' % user.encode()
+    await world.runtime.subjects.put(WORKSPACE, user, body, None)
 
 
 async def test_an_event_walks_a_person_to_a_message() -> None:
@@ -148,7 +151,7 @@ async def test_a_contract_may_find_the_subject_elsewhere_in_the_event() -> None:
 
 async def test_a_profile_update_reaches_the_profile_once() -> None:
     """Also when the process dies right behind it."""
-    steps = [
+    steps: list[dict[str, Any]] = [
         {**TRIGGER, "next": "set"},
         {"id": "set", "type": "update_profile", "set": {"seen": "{{ event.n }}"}, "next": "exit"},
         EXIT,
@@ -224,8 +227,6 @@ async def test_one_execution_that_cannot_be_planned_harms_no_other() -> None:
 
 async def test_every_entry_reaches_the_log_once() -> None:
     """What history and the audit's topic say is the same."""
-    from journeys.events.v1.execution_record_pb2 import ExecutionRecord
-
     async with a_world() as world:
         await publish_journey(world.log, WAITING)
         await with_email(world, "ann")

@@ -1,5 +1,7 @@
 """The planner: what happens next to a person."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from services.domain.execution.execution import Goal, GoalReached
@@ -31,7 +33,7 @@ from tests.support.walking import (
 PRO = {"kind": "attribute", "fieldPath": "plan", "operator": "equals", "value": "pro"}
 
 
-def branch(*cases: tuple[str, dict[str, object], str], default: str) -> dict[str, object]:
+def branch(*cases: tuple[str, Mapping[str, object], str], default: str) -> dict[str, object]:
     return {
         "id": "branch", "type": "branch", "mode": "condition", "default": default,
         "branches": [{"id": name, "condition": condition, "next": target} for name, condition, target in cases],
