@@ -46,7 +46,7 @@ async def _run(settings: GatewaySettings) -> None:
     runner = GatewayRunner(app)
     try:
         address = await start(runner, settings.http_host, settings.http_port)
-        _log.info("gateway.listening", address=address)
+        _log.info("gateway.listening", url=address)
         await stop.wait()
     finally:
         await runner.cleanup()

@@ -19,6 +19,7 @@ from gateway.context import (
     AUTHENTICATOR,
     AUTHORING,
     CLOCK,
+    GATHERING,
     HEALTH,
     OPTIONS,
     RUNTIME,
@@ -28,6 +29,7 @@ from gateway.context import (
     Options,
 )
 from gateway.declaration import Route
+from gateway.gathering import Gathering
 from gateway.middleware import FIGURES, ROUTE_OF, figures_of, gate
 from gateway.openapi import description_of
 from gateway.routes import ALL
@@ -103,6 +105,7 @@ async def _connections(
         stubs[CLOCK] = ClockServiceStub(at["clock"])
     for key, stub in stubs.items():
         app[key] = stub
+    app[GATHERING] = Gathering(stubs[RUNTIME])
     app[AUTHENTICATOR] = Authenticator(stubs[WORKSPACES], sync_keys)
     app[HEALTH] = health = Health()
     for name in ("authoring", "runtime", "analytics"):

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from gateway.declaration import Role, Route
 from gateway.errors import invalid_at, not_found, unauthenticated
+from gateway.gathering import Gathering
 from services.infra.health import Health
 from services.infra.telemetry import Telemetry
 
@@ -62,6 +63,7 @@ class Options:
 AUTHORING: Final[web.AppKey["AuthoringServiceAsyncStub"]] = web.AppKey("authoring")
 WORKSPACES: Final[web.AppKey["WorkspaceServiceAsyncStub"]] = web.AppKey("workspaces")
 RUNTIME: Final[web.AppKey["RuntimeServiceAsyncStub"]] = web.AppKey("runtime")
+GATHERING: Final = web.AppKey("gathering", Gathering)
 SUBJECTS: Final[web.AppKey["SubjectServiceAsyncStub"]] = web.AppKey("subjects")
 ANALYTICS: Final[web.AppKey["AnalyticsServiceAsyncStub"]] = web.AppKey("analytics")
 CLOCK: Final[web.AppKey["ClockServiceAsyncStub"]] = web.AppKey("clock")

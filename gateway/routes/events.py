@@ -6,7 +6,7 @@ Source: contract 3, Events in and Messages.
 from aiohttp import web
 from journeys.runtime.v1.runtime_service_pb2 import IngestEventsRequest, ListMessagesRequest
 
-from gateway.context import RUNTIME, query_text, workspace
+from gateway.context import GATHERING, RUNTIME, query_text, workspace
 from gateway.declaration import Query, Role, not_yet, route
 from gateway.dto.running import Message, Taken
 from gateway.intake import read_events
@@ -25,7 +25,9 @@ async def take_events(request: web.Request) -> web.Response:
     require_json(request)
     intake = read_events(await raw_body(request, MAX_EVENTS_BODY))
     received = duplicates = 0
-    if intake.events:
+    if len(intake.events) == 1:
+        received, duplicates = 1, int(await request.app[GATHERING].is_known(workspace(request), intake.events[0]))
+    elif intake.events:
         message = IngestEventsRequest(workspace=workspace(request), events=intake.events)
         reply = await request.app[RUNTIME].IngestEvents(message)
         received, duplicates = reply.received, reply.duplicates

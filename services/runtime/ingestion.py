@@ -20,7 +20,7 @@ from services.runtime.lanes import log_key, subject_of
 
 
 class Ingestion:
-    """Takes well-formed events of one workspace; answers how many there were, and how many were known."""
+    """Takes well-formed events of one workspace; answers which of them were known."""
 
     def __init__(self, documents: Documents, log: Log, catalog: Catalog, clock: Clock) -> None:
         self._documents = documents
@@ -28,8 +28,11 @@ class Ingestion:
         self._catalog = catalog
         self._clock = clock
 
-    async def __call__(self, workspace: str, events: Sequence[CustomerEvent]) -> tuple[int, int]:
-        """Append what is new. Raises Missing (workspace), LogUnavailable, StoreUnavailable."""
+    async def __call__(self, workspace: str, events: Sequence[CustomerEvent]) -> list[int]:
+        """Append what is new; the indexes of those that were known.
+
+        Raises Missing (workspace), LogUnavailable, StoreUnavailable.
+        """
         info = self._catalog.workspace(workspace)
         if info is None:
             await self._catalog.refresh()
@@ -37,32 +40,35 @@ class Ingestion:
             if info is None:
                 raise Missing("workspace", workspace)
         now = self._clock.now_ms()
-        fresh: dict[str, CustomerEvent] = {}
-        for event in events:
+        fresh: dict[str, int] = {}
+        duplicates: list[int] = []
+        for index, event in enumerate(events):
             if not event.id:
                 event.id = uuid4().hex
-            fresh.setdefault(f"{workspace}:{event.id}", event)
+            if fresh.setdefault(f"{workspace}:{event.id}", index) != index:
+                duplicates.append(index)
         known = await self._documents.get_many(EVENT_RECORDS, list(fresh))
-        for key in known:
-            del fresh[key]
-        duplicates = len(events) - len(fresh)
+        duplicates.extend(fresh.pop(key) for key in known)
         if not fresh:
-            return len(events), duplicates
+            return duplicates
         records = []
-        for event in fresh.values():
+        for index in fresh.values():
+            event = events[index]
             event.project_key = workspace
             event.received_ms = now
             # Nobody's event goes where its id sends it: there is no order to keep.
-            key = log_key(workspace, event.end_user_id or event.id)
-            records.append(Record(key, event.SerializeToString()))
+            records.append(Record(log_key(workspace, event.end_user_id or event.id), event.SerializeToString()))
         places = await self._log.append(EVENTS, records)
         outcomes = await self._documents.write_many(
             [
-                Insert(EVENT_RECORDS, event_record(key, event, info.subject_secret, place.partition, place.offset))
-                for (key, event), place in zip(fresh.items(), places, strict=True)
+                Insert(EVENT_RECORDS, event_record(key, events[index], info.subject_secret, at.partition, at.offset))
+                for (key, index), at in zip(fresh.items(), places, strict=True)
             ]
         )
-        return len(events), duplicates + outcomes.count(Outcome.DUPLICATE)
+        # Two requests with one id at once: both are in the log, and the intake drops the later one.
+        lost = zip(fresh.values(), outcomes, strict=True)
+        duplicates.extend(index for index, outcome in lost if outcome is Outcome.DUPLICATE)
+        return duplicates
 
 
 def event_record(key: str, event: CustomerEvent, secret: bytes, partition: int, offset: int) -> EventRecord:

@@ -23,9 +23,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class Ingestion(Protocol):
-    """Takes events; answers how many there were and how many of them were known."""
+    """Takes events; answers which of them were known, by index."""
 
-    async def __call__(self, workspace: str, events: Sequence[CustomerEvent]) -> tuple[int, int]: ...
+    async def __call__(self, workspace: str, events: Sequence[CustomerEvent]) -> list[int]: ...
 
 
 class Commands(Protocol):
@@ -54,8 +54,10 @@ class RuntimeServicer(rpc.RuntimeServiceServicer):
         self._evaluation = evaluation
 
     async def IngestEvents(self, request: pb.IngestEventsRequest, context: Context) -> pb.IngestEventsResponse:
-        received, duplicates = await self._ingestion(request.workspace, request.events)
-        return pb.IngestEventsResponse(received=received, duplicates=duplicates)
+        known = await self._ingestion(request.workspace, request.events)
+        return pb.IngestEventsResponse(
+            received=len(request.events), duplicates=len(known), duplicate_indexes=sorted(known)
+        )
 
     async def StartExecution(self, request: pb.StartExecutionRequest, context: Context) -> pb.StartExecutionResponse:
         execution_id, started, reason = await self._commands.start(

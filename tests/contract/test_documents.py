@@ -351,14 +351,14 @@ class TestWriteMany:
 
         outcomes = await asyncio.gather(
             *(
-                store.write_many([Insert(TASKS, Task(f"{i}-{'free' if i % 2 else 'taken'}")), Insert(NOTES, Note(str(i), 1))])
+                store.write_many(
+                    [Insert(TASKS, Task(f"{i}-{'free' if i % 2 else 'taken'}")), Insert(NOTES, Note(str(i), 1))]
+                )
                 for i in range(20)
             )
         )
 
-        assert [
-            [Outcome.APPLIED if i % 2 else Outcome.DUPLICATE, Outcome.APPLIED] for i in range(20)
-        ] == outcomes
+        assert [[Outcome.APPLIED if i % 2 else Outcome.DUPLICATE, Outcome.APPLIED] for i in range(20)] == outcomes
 
     async def test_a_write_is_seen_by_whoever_reads_after_it(self, store: Documents) -> None:
         """Read your writes: by key and by index, a hundred times."""

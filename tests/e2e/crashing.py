@@ -99,10 +99,17 @@ class Server:
         with (self.folder / "stdout").open("wb") as out, (self.folder / "stderr").open("ab") as err:
             self.process = subprocess.Popen(
                 [sys.executable, *command, *options],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self.folder,
                 env={**inherited, **given, **self.environment, **environment},
             )  # fmt: skip
         return self.process
+
+    def refused(self, *options: str, **environment: str) -> tuple[int, str]:
+        """Start a process that is not to live: its exit status, and what it wrote to stderr."""
+        before = len(self.errors)
+        process = self.spawn(*options, **environment)
+        status = process.wait(START_SECONDS)
+        return status, self.errors[before:]
 
     def start(self, *options: str, **environment: str) -> "Server":
         """Start a process and wait until it is ready."""

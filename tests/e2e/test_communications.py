@@ -187,8 +187,7 @@ RENDERED: list[tuple[str, str]] = [
     ("[{{ subject.missing }}{{ nothing.at.all }}]", "[]"),
     ("{% if subject.age >= 18 %}adult{% else %}minor{% endif %}", "adult"),
     ("{{ subject.name | upcase | truncate: 3, '' }}", "ADA"),
-    ("{{ event.total | times: 2 }}", "19"),
-    ("{{ '<b>' }}", None),  # type: ignore[list-item]
+    ("{{ event.total | times: 2 }}", "19.5"),
     ("{{ subject.html }}", "&lt;script&gt;"),
 ]
 
@@ -197,7 +196,7 @@ RENDERED: list[tuple[str, str]] = [
 def rendered(world: World) -> dict[str, Any]:
     """One mail with every template in its body, one after another."""
     event = unique("ev")
-    body = "\x1e".join(template for template, _ in RENDERED).replace("\x1e", "~~~")
+    body = "~~~".join(template for template, _ in RENDERED)
     comm = world.comm(subject="Hi {{ subject.name }}", body=body, text="Hi {{ subject.name }}")
     journey = world.journey(
         [trigger("s"), send("s", comm, "exit"), end()], event=event, name="Greeting"
@@ -210,7 +209,7 @@ def rendered(world: World) -> dict[str, Any]:
     event_id = world.event(
         event,
         person,
-        {"orderId": "o1", "items": [{"sku": "a"}, {"sku": "b"}], "total": 9.5},
+        {"orderId": "o1", "items": [{"sku": "a"}, {"sku": "b"}], "total": 9.75},
         timestamp="2026-01-02T03:04:05.678Z",
     )
     world.settle()
@@ -233,8 +232,6 @@ def rendered(world: World) -> dict[str, Any]:
 def test_templates_see_their_roots(rendered: dict[str, Any], number: int) -> None:
     """event, subject, context, journey, execution; what is missing is empty; HTML is escaped."""
     expected = RENDERED[number][1]
-    if expected is None:
-        pytest.skip("a literal of the author's own is not escaped, or is: the contract does not say")
     for name in ("@eventId", "@event", "@person", "@journey", "@execution", "@startedAt"):
         expected = expected.replace(name, rendered["names"][name])
 

@@ -49,7 +49,7 @@ class World:
         event = CustomerEvent(id=event_id, type=event_type, data_json=json.dumps(data).encode())
         if user is not None:
             event.end_user_id = user
-        return await self.runtime.ingestion(WORKSPACE, [event])
+        return 1, len(await self.runtime.ingestion(WORKSPACE, [event]))
 
     async def settle(self) -> None:
         """Let everything accepted be handled, acted on and acknowledged."""

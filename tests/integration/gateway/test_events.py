@@ -1,5 +1,6 @@
 """Events in, over the wire."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -13,7 +14,7 @@ GOOD = {"id": "e1", "type": "t", "endUserId": "u", "data": {"a": 1}, "timestamp"
 
 def taken(request: Any) -> IngestEventsResponse:
     """All of them, the first a duplicate."""
-    return IngestEventsResponse(received=len(request.events), duplicates=1)
+    return IngestEventsResponse(received=len(request.events), duplicates=1, duplicate_indexes=[0])
 
 
 async def test_one_event_is_taken(client: Client, backend: Backend) -> None:
@@ -32,6 +33,23 @@ async def test_one_event_is_taken(client: Client, backend: Backend) -> None:
         event.timestamp_ms,
     )
     assert "pk_demo" == backend.last("IngestEvents").workspace
+
+
+async def test_single_events_of_many_callers_share_calls(client: Client, backend: Backend) -> None:
+    """While a call is under way the others gather; each caller is answered for their own event."""
+    seen: list[int] = []
+
+    def known_if_odd(request: Any) -> IngestEventsResponse:
+        seen.append(len(request.events))
+        odd = [i for i, event in enumerate(request.events) if int(event.id) % 2]
+        return IngestEventsResponse(received=len(request.events), duplicates=len(odd), duplicate_indexes=odd)
+
+    backend.answers["IngestEvents"] = known_if_odd
+    replies = await asyncio.gather(*(client.post("/api/events", {"type": "t", "id": str(i)}) for i in range(40)))
+
+    assert [i % 2 for i in range(40)] == [reply.json["duplicates"] for reply in replies]
+    assert 40 == sum(seen)
+    assert len(seen) < 40
 
 
 async def test_a_batch_is_one_call_and_tells_its_malformed_events(client: Client, backend: Backend) -> None:

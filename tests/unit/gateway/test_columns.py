@@ -124,7 +124,9 @@ async def test_what_is_no_csv_costs_its_record() -> None:
 @settings(deadline=None)
 @given(
     st.lists(
-        st.lists(st.text(st.characters(blacklist_characters="\r\n\x00"), max_size=5), min_size=2, max_size=3),
+        st.lists(
+            st.text(st.characters(codec="utf-8", exclude_characters="\r\n\x00"), max_size=5), min_size=2, max_size=3
+        ),
         max_size=5,
     )
 )

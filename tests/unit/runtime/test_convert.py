@@ -110,9 +110,9 @@ class Asked:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
 
-    async def __call__(self, workspace: str, events: Any) -> tuple[int, int]:
+    async def __call__(self, workspace: str, events: Any) -> list[int]:
         self.calls.append(("ingest", workspace, [event.id for event in events]))
-        return len(events), 1
+        return [0]
 
     async def start(
         self, workspace: str, journey_id: str, event: CustomerEvent, source: str, actor: str

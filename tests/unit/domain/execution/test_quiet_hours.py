@@ -1,7 +1,7 @@
 """The night of a person, against a clock that is watched minute by minute, in every zone there is."""
 
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import datetime
+from functools import cache
 from importlib.resources import files
 from zoneinfo import ZoneInfo
 
@@ -22,7 +22,7 @@ def face(ms: int, zone: str) -> datetime:
     return datetime.fromtimestamp(ms / 1000, ZoneInfo(zone)).replace(tzinfo=None, fold=0)
 
 
-@lru_cache(maxsize=None)
+@cache
 def change_days(zone: str) -> list[int]:
     """Days of 2024 to 2030, as UTC counts them, in which clocks in the zone are set."""
     place = ZoneInfo(zone)
@@ -35,8 +35,9 @@ def places(draw: st.DrawFn) -> tuple[str, int]:
     """A zone and a minute, two times in three about a change of its clocks."""
     zone = draw(st.sampled_from(ZONES))
     days = change_days(zone)
-    if days and draw(st.integers(0, 2)):
-        return zone, draw(st.sampled_from(days)) + draw(st.integers(-720, 2160)) * MINUTE_MS
+    if days and draw(st.integers(0, 2)) > 0:
+        change = draw(st.sampled_from(days))
+        return zone, change + draw(st.integers(-720, 2160)) * MINUTE_MS
     return zone, draw(st.integers(FROM // MINUTE_MS, TO // MINUTE_MS)) * MINUTE_MS
 
 
@@ -114,6 +115,9 @@ def ending(now: str, zone: str, start: str = "22:00", end: str = "08:00") -> str
         ("2026-10-25T00:30:00Z", "America/Nuuk", "22:00", "23:45", "2026-10-25T00:45Z"),
         ("2026-10-25T01:30:00Z", "America/Nuuk", "22:00", "23:45", "2026-10-25T01:45Z"),
         ("2026-10-25T01:30:00Z", "America/Nuuk", "22:00", "08:00", "2026-10-25T10:00Z"),
+        # In Newfoundland they went back at one minute past midnight, from Sunday into Saturday.
+        ("2006-10-29T03:00:00Z", "America/St_Johns", "22:00", "00:00", "2006-10-29T03:30Z"),
+        ("2006-10-29T03:00:00Z", "America/St_Johns", "00:00", "06:00", "2006-10-29T09:30Z"),
         # Samoa's night of 29 December 2011 was followed by that of the 30th, which began and ended on the 31st.
         ("2011-12-30T09:00:00Z", "Pacific/Apia", "22:00", "08:00", "2011-12-30T18:00Z"),
         ("2026-05-01T23:00:00Z", "Mars/Olympus", "22:00", "08:00", "2026-05-02T08:00Z"),

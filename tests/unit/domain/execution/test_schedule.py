@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,7 +25,7 @@ def face(ms: int, zone: str) -> datetime:
     return datetime.fromtimestamp(ms / 1000, ZoneInfo(zone)).replace(tzinfo=None, fold=0)
 
 
-@lru_cache(maxsize=None)
+@cache
 def changes(zone: str) -> list[int]:
     """The moments of 2024 to 2030 at which clocks in the zone are set."""
     place = ZoneInfo(zone)
@@ -49,8 +49,9 @@ def places(draw: st.DrawFn) -> tuple[str, int]:
     """A zone and a moment, two times in three within two days of a change of its clocks."""
     zone = draw(st.sampled_from(ZONES))
     set_at = changes(zone)
-    if set_at and draw(st.integers(0, 2)):
-        return zone, draw(st.sampled_from(set_at)) + draw(st.integers(-2880, 2880)) * MINUTE_MS
+    if set_at and draw(st.integers(0, 2)) > 0:
+        change = draw(st.sampled_from(set_at))
+        return zone, change + draw(st.integers(-2880, 2880)) * MINUTE_MS
     return zone, draw(st.integers(FROM, TO))
 
 
