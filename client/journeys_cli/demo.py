@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from journeys_cli import examples
+from journeys_cli.close_calls import close_calls, lengths_of
 from journeys_cli.demo_report import Report, gather, print_report, waiting_now
 from journeys_cli.events import Counts
 from journeys_cli.outcome import Failed
 from journeys_cli.output import progress
 from journeys_cli.text import json_text
-from journeys_cli.timeline import grouped, shift_to, shifted_line, shifted_people
+from journeys_cli.timeline import SAME_MOMENT, grouped, shift_to, shifted_line, shifted_people
 from journeys_cli.walk import AFTERWARDS, Clock, walk, walk_on
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_EVENTS = "messy-5000.ndjson"
 _DAY = timedelta(days=1)
+_DAWDLING = timedelta(minutes=1)  # the clock runs on by itself while events are posted
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,9 @@ def perform(client: "Client", story: Story) -> Report:
         def watch(now: Any) -> None:
             bar.at(int((now - started_at) / _DAY), f"Walking, {now - shift:%Y-%m-%d}")
 
-        groups = grouped(shifted_line(line, shift) for line in story.lines)
+        published = [doc["journey"] for doc, made in zip(story.journeys, installed, strict=True) if made.version]
+        alone = close_calls(story.lines, lengths_of(published), SAME_MOMENT + _DAWDLING)
+        groups = grouped((shifted_line(line, shift) for line in story.lines), alone)
         walk(client, clock, groups, counts, watch)
         waiting = {journey.id: waiting_now(client, journey) for journey in installed}
         walk_on(clock, watch)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from journeys_client import EventLine
 
 WEEK = timedelta(days=7)
-# Events that close together share one move of the clock: a move costs some hundredths of a second.
-SAME_MOMENT = timedelta(minutes=5)
+# Events that close together share one move of the clock, which costs some hundredths of a second, and so do the
+# timers they start. Those for which an hour could matter are told apart: see `close_calls`.
+SAME_MOMENT = timedelta(hours=1)
 GROUP_EVENTS = 500
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
@@ -66,11 +67,11 @@ def shifted_people(lines: Iterable[bytes], by: timedelta) -> Iterator[bytes]:
         yield _encoded(shifted(person, by)) + b"\n"
 
 
-def grouped(lines: "Iterable[EventLine]") -> Iterator[Group]:
+def grouped(lines: "Iterable[EventLine]", alone: frozenset[int] = frozenset()) -> Iterator[Group]:
     """Events in the order of the file, each group with the time of its first event.
 
-    The order of the file is the order of arrival: an event whose time lies before its predecessor's came late and is
-    posted late, since a clock does not go back.
+    The clock moves for the lines numbered in `alone` however near they are. The order of the file is the order of
+    arrival: an event whose time lies before its predecessor's came late and is posted late, since no clock goes back.
     """
     from journeys_client.event_lines import parse_timestamp
 
@@ -79,7 +80,8 @@ def grouped(lines: "Iterable[EventLine]") -> Iterator[Group]:
     for line in lines:
         text = line.event.get("timestamp")
         moment = None if text is None else parse_timestamp(text)
-        moves = moment is not None and (at is None or moment - at > SAME_MOMENT)
+        near = timedelta() if line.number in alone else SAME_MOMENT
+        moves = moment is not None and (at is None or moment - at > near)
         if group and (moves or len(group) == GROUP_EVENTS):
             yield Group(at, tuple(group))
             group = []

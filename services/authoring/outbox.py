@@ -233,7 +233,8 @@ def _identity(document: Announced | None) -> tuple[int, int] | None:
     return None if document is None else (document.revision, document.created_at_ms)
 
 
-_turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+# By loop and document: a lock belongs to the loop that first waited for it.
+_turns: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
 
 async def insisting(name: str, attempt: Callable[[], Coroutine[Any, Any, R]]) -> R:
@@ -244,7 +245,7 @@ async def insisting(name: str, attempt: Callable[[], Coroutine[Any, Any, R]]) ->
     try:
         return await attempt()
     except StaleRevision:
-        turn = _turns.setdefault(name, asyncio.Lock())
+        turn = _turns.setdefault((id(asyncio.get_running_loop()), name), asyncio.Lock())
     async with turn:
         for tried in range(ATTEMPTS):
             try:

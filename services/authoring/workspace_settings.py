@@ -13,6 +13,7 @@ from services.authoring.changes import MAX_WINDOW_DAYS
 from services.authoring.names import MAX_TITLE
 from services.authoring.repositories import Workspace
 from services.domain.errors import Fault
+from services.domain.execution.caps import MAX_PER_MS
 from services.domain.journey.members import Members
 from services.domain.journey.model import Json
 
@@ -33,7 +34,9 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "publicUrl": None,
     "maxJourneys": None,
 }
-_LATER: Final = ("frequencyCaps", "dailyCap", "quietHours", "webhookSecretRef")
+_LATER: Final = ("webhookSecretRef",)
+_CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+_MOST: Final = 1_000_000_000
 _IGNORED: Final = ("projectKey",)  # written by the server, accepted back
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", re.IGNORECASE)
 
@@ -68,9 +71,12 @@ def read_changes(json: Json) -> tuple[str | None, dict[str, Any], list[Fault]]:
         "timezone": members.zone("timezone"),
         "goalEventWindowDays": members.number("goalEventWindowDays", 0, MAX_WINDOW_DAYS, above=True),
         "holdout": _holdout(members),
+        "frequencyCaps": _frequency_caps(members),
+        "dailyCap": _daily_cap(members),
+        "quietHours": _quiet_hours(members),
         "senders": _senders(members),
         "publicUrl": _public_url(members),
-        "maxJourneys": members.whole("maxJourneys", 0, 1_000_000_000),
+        "maxJourneys": members.whole("maxJourneys", 0, _MOST),
     }
     for later in _LATER:
         read[later] = None
@@ -94,6 +100,44 @@ def _holdout(members: Members) -> Json:
     percent = inner.number("percent", 0, 100)
     inner.close()
     return {"percent": percent}
+
+
+def _frequency_caps(members: Members) -> Json:
+    caps = []
+    for item, at in members.items("frequencyCaps"):
+        inner = Members(item, at, members.faults)
+        channel = inner.choice("channel", tuple(DEFAULT_SENDERS))
+        inner.take("max", need=True)
+        most = inner.whole("max", 0, _MOST)
+        per = inner.duration("per", above_zero=True)
+        if per is not None and per > MAX_PER_MS:
+            inner.fault("per", "out_of_range", "The duration a cap looks back is at most 30 days.")
+        inner.close()
+        # As it was written: a duration is shown in its author's words.
+        cap = {"max": most, "per": item.get("per") or "P1D"} if isinstance(item, dict) else {}
+        caps.append({**({"channel": channel} if channel else {}), **cap})
+    return caps or None
+
+
+def _daily_cap(members: Members) -> Json:
+    inner = members.named("dailyCap")
+    if inner is None:
+        return None
+    inner.take("max", need=True)
+    most = inner.whole("max", 0, _MOST)
+    inner.close()
+    return {"max": most}
+
+
+def _quiet_hours(members: Members) -> Json:
+    inner = members.named("quietHours")
+    if inner is None:
+        return None
+    start = inner.text("start", need=True, pattern=_CLOCK)
+    end = inner.text("end", need=True, pattern=_CLOCK)
+    behaviour = inner.choice("behaviour", ("defer", "skip")) or "defer"
+    inner.close()
+    return {"start": start, "end": end, "behaviour": behaviour}
 
 
 def _senders(members: Members) -> Json:

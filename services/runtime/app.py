@@ -1,7 +1,7 @@
 """The runtime put together: the only place of this service where concrete things are chosen."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from journeys.runtime.v1.runtime_service_pb2_grpc import add_RuntimeServiceServicer_to_server
@@ -60,7 +60,7 @@ class Runtime:
         self.catalog = Catalog(log)
         self.acks = Acks()
         self.ownership = Ownership(documents, log)
-        self.subjects = Subjects(documents, clock)
+        self.subjects = Subjects(documents, clock, self._profiles_changed)
         self.dispatcher = Dispatcher(documents, log, self.catalog, clock, self.acks, senders)
         self.engine = Engine(
             documents,
@@ -135,6 +135,10 @@ class Runtime:
         await self.intake.commit()
         if self._subscription is not None:
             await self._subscription.close()
+
+    async def _profiles_changed(self, workspace: str, end_user_ids: Sequence[str]) -> None:
+        if self.catalog.awaits_profiles(workspace):
+            await self.commands.profiles_changed(workspace, end_user_ids)
 
     def _begin(self, *coroutines: Any) -> None:
         for coroutine in coroutines:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from services.domain.execution.triggers import Rules
 from services.domain.execution.version import Version, compile_version
 from services.domain.journey.lifecycle import State
-from services.domain.journey.model import Graph, InSegment, Trigger
+from services.domain.journey.model import Graph, InSegment, Trigger, WaitUntilCondition
 from services.domain.journey.needs import needs_of
 from services.domain.journey.predicate import Audience
 from services.domain.journey.reading import read_settings, read_steps
@@ -35,6 +36,7 @@ from services.runtime.convert import Unreadable, catalogue_change_from_bytes
 __all__ = ["Catalog", "JourneyInfo", "PinnedCommunication", "WorkspaceInfo"]
 
 READ_AT_ONCE = 1_000
+_NO_RULES = Rules()
 _HEARD = (State.PUBLISHED, State.PAUSED)  # a paused journey hears too: it refuses, and the audit says so
 
 _log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class _Known:
     startable: dict[str, list[PublishedVersion]] | None = None  # event name -> what it may start
     starters: dict[str, tuple[Version, ...]] = field(default_factory=dict)
     heard: frozenset[str] | None = None
+    awaits_profiles: bool | None = None
     hears_all: bool = False
     counted: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
 
@@ -62,6 +65,7 @@ class _Known:
         self.startable = None
         self.starters = {}
         self.heard = None
+        self.awaits_profiles = None
 
 
 class Catalog:
@@ -95,6 +99,26 @@ class Catalog:
         """A workspace's rules."""
         known = self._known.get(workspace)
         return known.info if known else None
+
+    def rules(self, workspace: str) -> Rules:
+        """What a workspace says about messages: quiet hours and caps."""
+        known = self._known.get(workspace)
+        return known.info.rules if known and known.info else _NO_RULES
+
+    def awaits_profiles(self, workspace: str) -> bool:
+        """Whether any version known waits for a condition, so that a changed profile has to be looked at."""
+        known = self._known.get(workspace)
+        if known is None:
+            return False
+        if known.awaits_profiles is None:
+            known.awaits_profiles = any(
+                isinstance(step, WaitUntilCondition)
+                for journey_id, versions in known.versions.items()
+                for number in versions
+                if (version := self.version(workspace, journey_id, number)) is not None
+                for step in version.graph.steps
+            )
+        return known.awaits_profiles
 
     def journey(self, workspace: str, journey_id: str) -> JourneyInfo | None:
         """A journey as it stands."""

@@ -5,10 +5,11 @@ compiled from them is the catalogue's own.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.domain.execution.execution import Goal
+from services.domain.execution.triggers import Rules
 from services.domain.execution.version import Contract
 from services.domain.journey.predicate import Audience
 
@@ -23,6 +24,7 @@ class WorkspaceInfo:
     timezone: str
     holdout_percent: float
     settings: Mapping[str, Any]
+    rules: Rules = field(default_factory=Rules)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Source: runtime design 2.
 
 import msgspec
 
+from services.domain.execution.caps import Reservation
 from services.domain.execution.execution import Execution
 from services.infra.documents.port import Collection, Index
 from services.infra.log.port import Topic
@@ -125,6 +126,21 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
 COMMAND_RESULTS: Collection[CommandResult] = Collection("command_results", CommandResult)
 
 
+class Ledger(msgspec.Struct, frozen=True, kw_only=True):
+    """The places one person's sends have taken under the caps. Written before the executions that rely on them.
+
+    There is no release: a place whose send came to nothing is dead, which its execution shows.
+    """
+
+    key: str  # the subject key
+    transition: int
+    owner_epoch: int
+    reservations: tuple[Reservation, ...]
+
+
+LEDGERS: Collection[Ledger] = Collection("subject_ledgers", Ledger, revision="transition", epoch="owner_epoch")
+
+
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     """Work over all executions of a journey, resumable: the cursor is where the next page begins."""
 
@@ -138,4 +154,4 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
 
 SWEEPS: Collection[Sweep] = Collection("sweeps", Sweep)
 
-COLLECTIONS = (EXECUTIONS, EVENT_RECORDS, MESSAGES, OWNERS, COMMAND_RESULTS, SWEEPS)
+COLLECTIONS = (EXECUTIONS, EVENT_RECORDS, MESSAGES, OWNERS, COMMAND_RESULTS, LEDGERS, SWEEPS)

@@ -5,9 +5,10 @@ from that lane after the commit. Source: runtime design 4 (Commands).
 """
 
 import asyncio
+from collections.abc import Sequence
 from uuid import uuid4
 
-from journeys.events.v1.command_record_pb2 import CommandRecord, ExecutionCommand, StartCommand
+from journeys.events.v1.command_record_pb2 import CommandRecord, ExecutionCommand, ProfileChangedCommand, StartCommand
 from journeys.events.v1.customer_event_pb2 import CustomerEvent
 
 from services.domain import ids
@@ -110,6 +111,22 @@ class Commands:
             )
         )
         return await self._changed(workspace, journey_id, execution_id, result, "retried")
+
+    async def profiles_changed(self, workspace: str, end_user_ids: Sequence[str]) -> None:
+        """Let the lanes of these people look again at conditions that are waited for. Nobody waits for a reply."""
+        records = [
+            Record(
+                log_key(workspace, end_user_id),
+                CommandRecord(
+                    id=uuid4().hex,
+                    workspace=workspace,
+                    end_user_id=end_user_id,
+                    profile_changed=ProfileChangedCommand(),
+                ).SerializeToString(),
+            )
+            for end_user_id in end_user_ids
+        ]
+        await self._log.append(COMMANDS, records)
 
     async def _changed(
         self, workspace: str, journey_id: str, execution_id: str, result: CommandResult, verb: str

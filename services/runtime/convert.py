@@ -32,6 +32,7 @@ from services.runtime.catalogue_records import (
 )
 from services.runtime.collections import MessageDocument
 from services.runtime.paging import PageRequest
+from services.runtime.rules import rules_of
 from services.runtime.subject_documents import SubjectDocument, SuppressionDocument
 from services.runtime.subjects import Imported
 
@@ -176,6 +177,7 @@ def _workspace(record: catalogue.WorkspaceRecord) -> WorkspaceInfo:
         timezone=zone if isinstance(zone, str) and is_zone(zone) else "UTC",
         holdout_percent=float(percent) if isinstance(percent, int | float) else HOLDOUT_PERCENT,
         settings=settings,
+        rules=rules_of(settings),
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from services.domain.execution import admission
+from services.domain.execution.caps import Reservation
 from services.domain.execution.execution import LEASE_MS, Execution, Occasion, troubled, with_due
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.planner import plan
@@ -21,7 +22,9 @@ from services.domain.execution.triggers import (
     EventCame,
     Former,
     Profile,
+    ProfileChanged,
     Retry,
+    Rules,
     Start,
     TimerDue,
     Trigger,
@@ -33,8 +36,9 @@ from services.domain.journey.predicate import PastEvent
 from services.infra.documents.port import Insert, Replace, Write
 from services.runtime.acks import Acks
 from services.runtime.catalog import Catalog, WorkspaceInfo
-from services.runtime.collections import EVENTS, EXECUTIONS, CommandResult, EventRecord
+from services.runtime.collections import EVENTS, EXECUTIONS, LEDGERS, CommandResult, EventRecord, Ledger
 from services.runtime.lanes import Subject
+from services.runtime.ledgers import ledger_of
 from services.runtime.work import CommandItem, DueItem, EventItem
 
 RenderAt = Callable[[str, Mapping[str, Any], int], str]  # template, values, now in ms
@@ -65,6 +69,9 @@ class Loaded:
     executions: dict[str, Execution]
     suppressed: frozenset[str]
     events: Mapping[str, Sequence[EventRecord]]  # by name; every counted name is present
+    rules: Rules
+    ledger: Ledger | None
+    reservations: list[Reservation]
 
 
 class Desk:
@@ -78,6 +85,8 @@ class Desk:
         self.held: dict[str, Held] = {}
         self.profile = loaded.profile
         self.results: list[CommandResult] = []
+        self._reservations = list(loaded.reservations)
+        self._has_reserved = False
         for key, execution in loaded.executions.items():
             version = catalog.version(execution.workspace_id, execution.journey_id, execution.journey_version)
             if version is None:
@@ -192,7 +201,11 @@ class Desk:
             case "retry":
                 reply = self._touch(command.retry.execution_id, Retry(command.retry.actor, now), now)
             case _:
+                for held in list(self.held.values()):
+                    self._plan(held, ProfileChanged(now), now)
                 reply = ("", "done", None)
+        if command.WhichOneof("what") == "profile_changed":
+            return  # nobody waits for a reply
         self.results.append(
             CommandResult(key=command.id, execution_id=reply[0], outcome=reply[1], reason=reply[2], at=now)
         )
@@ -206,6 +219,14 @@ class Desk:
                 write: Write = Replace(EXECUTIONS, held.execution) if stored else Insert(EXECUTIONS, held.execution)
                 found.append((held, write))
         return found
+
+    def ledger_write(self) -> Write | None:
+        """The ledger with the places that were taken here; it is written before the executions are."""
+        if not self._has_reserved:
+            return None
+        before = self._loaded.ledger
+        ledger = ledger_of(before, self._loaded.subject.key, self._reservations, self._epoch)
+        return Replace(LEDGERS, ledger) if before else Insert(LEDGERS, ledger)
 
     def _start_command(self, item: CommandItem) -> tuple[str, str, str | None]:
         command = item.command.start
@@ -251,6 +272,11 @@ class Desk:
         if made is None:
             return False
         self._take(held, made.execution)
+        if made.reserved:
+            known = {one.send_id for one in made.reserved}
+            self._reservations = [one for one in self._reservations if one.send_id not in known]
+            self._reservations.extend(made.reserved)
+            self._has_reserved = True
         for key, intent in made.intents.items():
             held.promised.append(key)
             if intent.kind == "profile" and intent.values:
@@ -279,6 +305,8 @@ class Desk:
             ],
             render=lambda template, values: self._render(template, values, now),
             suppressed=loaded.suppressed,
+            rules=loaded.rules,
+            reservations=tuple(self._reservations),
             formers=[
                 Former(one.key, one.started_at, one.status is Status.RUNNING, one.trigger.data)
                 for one in (held.execution for held in self.held.values())

@@ -33,7 +33,7 @@ from services.runtime.lanes import subject_of
 from services.runtime.loading import Asked, asked, load
 from services.runtime.ownership import Ownership
 from services.runtime.records import record_of
-from services.runtime.subject_documents import SUBJECTS, empty_subject
+from services.runtime.subject_documents import SUBJECTS, SubjectDocument, empty_subject
 from services.runtime.subjects import Subjects
 from services.runtime.work import AckItem, CommandItem, DueItem, EventItem, Item, Payload
 
@@ -189,28 +189,56 @@ class Engine:
             subject = subject_of(workspace, info.subject_secret, end_user_id)
             certain = self._ownership.is_certain(items)
             needs.append(asked(subject, info, items, self._catalog, certain))
-        loaded = await load(self._documents, self._catalog, needs, self._recent)
-        claimed_at = time.monotonic()
         now = self._clock.now_ms()
-        desks: list[tuple[Asked, Desk]] = []
-        writes: list[Write] = []
-        owners: list[tuple[Desk, Held] | None] = []
+        loaded = await load(self._documents, self._catalog, needs, self._recent, now)
+        claimed_at = time.monotonic()
+        desks: list[tuple[Asked, Desk, SubjectDocument | None]] = []
         for need, (read, profile) in zip(needs, loaded, strict=True):
             desk = Desk(read, self._catalog, self._render, self._acks, self._ownership.epoch(need.subject.slot), now)
-            desks.append((need, desk))
             self._plan(need, desk, now)
+            desks.append((need, desk, profile))
+        lost = await self._take_places([desk for _, desk, _ in desks])
+        applied = await self._commit([one for one in desks if one[1] not in lost], lost, now)
+        await self._act(applied, claimed_at)
+        again: list[Item] = []
+        for need, desk, _ in desks:
+            if desk in lost:
+                again.extend(need.items)
+                continue
+            for result in desk.results:
+                self._reply(result)
+            self._finish(need.items)
+        return again
+
+    async def _take_places(self, desks: Sequence[Desk]) -> set[Desk]:
+        """Write the ledgers of whoever took a place under a cap; the desks that lost theirs to somebody else.
+
+        First, so that no intent is ever stored whose place is not. Source: runtime design 7.
+        """
+        taken = [(desk, write) for desk in desks if (write := desk.ledger_write()) is not None]
+        if not taken:
+            return set()
+        outcomes = await self._documents.write_many([write for _, write in taken])
+        return {desk for (desk, _), outcome in zip(taken, outcomes, strict=True) if outcome is not Outcome.APPLIED}
+
+    async def _commit(
+        self, desks: Sequence[tuple[Asked, Desk, SubjectDocument | None]], lost: set[Desk], now: int
+    ) -> list[tuple[Desk, Held]]:
+        """One guarded write per execution, all in one bulk; those applied. Desks with another outcome are lost."""
+        writes: list[Write] = []
+        owners: list[tuple[Desk, Held] | None] = []
+        for need, desk, profile in desks:
             changed = desk.writes()
             for held, write in changed:
                 writes.append(write)
                 owners.append((desk, held))
             extra: list[Write] = [Insert(EVENT_RECORDS, record) for record in _unrecorded(need.items)]
-            extra.extend(Insert(COMMAND_RESULTS, result) for result in desk.results)
+            extra.extend(Insert(COMMAND_RESULTS, result) for result in _first_answers(desk.results))
             if profile is None and any(not held.stored and held.execution.refusal is None for held, _ in changed):
                 extra.append(Insert(SUBJECTS, empty_subject(need.subject.workspace, need.subject.end_user_id, now)))
             writes.extend(extra)
             owners.extend([None] * len(extra))
         outcomes = await self._documents.write_many(writes) if writes else []
-        lost: set[int] = set()
         applied: list[tuple[Desk, Held]] = []
         for owner, outcome in zip(owners, outcomes, strict=True):
             if owner is None:
@@ -221,18 +249,9 @@ class Engine:
             elif outcome is not Outcome.DUPLICATE or desk.results:
                 # A start by event that was decided before is decided. One that somebody waits for is planned
                 # again: with the former decision loaded it answers `duplicate`.
-                lost.add(id(desk))
+                lost.add(desk)
                 self._recent.pop(held.execution.key, None)
-        await self._act(applied, claimed_at)
-        again: list[Item] = []
-        for need, desk in desks:
-            if id(desk) in lost:
-                again.extend(need.items)
-                continue
-            for result in desk.results:
-                self._reply(result)
-            self._finish(need.items)
-        return again
+        return applied
 
     def _plan(self, need: Asked, desk: Desk, now: int) -> None:
         for item in sorted(need.items, key=lambda item: item.payload.at):
@@ -366,5 +385,19 @@ class Engine:
 
 
 def _unrecorded(items: Sequence[Item]) -> list[EventRecord]:
-    payloads = [item.payload for item in items]
-    return [one.record for one in payloads if isinstance(one, EventItem) and not one.is_recorded]
+    """Records that nobody wrote yet, each once: a repeat of one key in a bulk would stop all of its neighbours."""
+    found: dict[str, EventRecord] = {}
+    for item in items:
+        if isinstance(item.payload, EventItem) and not item.payload.is_recorded:
+            found.setdefault(item.payload.record.key, item.payload.record)
+    return list(found.values())
+
+
+def _first_answers(results: Sequence[CommandResult]) -> list[CommandResult]:
+    """The first reply to each command: one that stands in the log twice (its event was read again after a crash) may
+    be asked twice in one cycle.
+    """
+    found: dict[str, CommandResult] = {}
+    for result in results:
+        found.setdefault(result.key, result)
+    return list(found.values())

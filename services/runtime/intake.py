@@ -64,6 +64,7 @@ class Intake:
         self._clock = clock
         self._subscription: Subscription | None = None
         self._progress: dict[tuple[str, int], _Progress] = {}
+        self._in_lanes: dict[str, tuple[Stored, asyncio.Future[None]]] = {}  # events whose records may not be written
         self._is_handling = False
 
     async def run(self, subscription: Subscription) -> None:
@@ -130,17 +131,26 @@ class Intake:
         if dead:
             await self._bury(dead)
         keys = [f"{event.project_key}:{event.id}" for _, event in events]
+        # Asked before the store is: whatever leaves the lanes meanwhile has its record there.
+        in_lanes = {key: self._in_lanes[key] for key in keys if key in self._in_lanes}
         known = await self._documents.get_many(EVENT_RECORDS, keys) if keys else {}
         done: dict[tuple[str, int, int], asyncio.Future[None]] = {}
         seen: dict[str, Stored] = {}
         for (one, event), key in zip(events, keys, strict=True):
             record = known.get(key)
+            if key in in_lanes:
+                first, routed = in_lanes[key]
+                if first == one:  # this batch is handled again, since a part of it failed
+                    done[one.topic, one.partition, one.offset] = routed
+                continue  # else a producer's duplicate that the first's record could not stop yet
             if key in seen or (record is not None and not guards.is_redelivery(record, one)):
                 continue  # a producer's duplicate: the first decided
             seen[key] = one
             future = await self._route(one, event, key, record)
             if future is not None:
                 done[one.topic, one.partition, one.offset] = future
+                self._in_lanes[key] = one, future
+                future.add_done_callback(lambda _, key=key: self._in_lanes.pop(key, None))  # type: ignore[misc]
         for one, command in commands:
             done[one.topic, one.partition, one.offset] = self._engine.submit(
                 command.workspace, command.end_user_id, CommandItem(one, command)

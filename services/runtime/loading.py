@@ -6,25 +6,29 @@ Source: runtime design 4 and 6 (needs are compiled).
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from journeys.events.v1.command_record_pb2 import CommandRecord
 
 from services.domain import ids
+from services.domain.execution.caps import MAX_PER_MS, Reservation
 from services.domain.execution.eligibility import normal
 from services.domain.execution.execution import Execution
 from services.domain.execution.lifecycle import Status
+from services.domain.execution.triggers import Rules
 from services.domain.execution.version import Version
 from services.domain.execution.walk import recipient
 from services.infra.documents.port import Documents
 from services.runtime.catalog import Catalog, WorkspaceInfo
-from services.runtime.collections import EVENT_RECORDS, EXECUTIONS, EventRecord
+from services.runtime.collections import EVENT_RECORDS, EXECUTIONS, LEDGERS, MESSAGES, EventRecord, Ledger
 from services.runtime.desk import Loaded, data_of
 from services.runtime.lanes import Subject
+from services.runtime.ledgers import living, seeded
 from services.runtime.subject_documents import SUBJECTS, SUPPRESSIONS, SubjectDocument, profile_of
 from services.runtime.work import AckItem, CommandItem, DueItem, EventItem, Item
 
+NO_RULES = Rules()
 MOST_OPEN = 10_000  # executions of one person that are still open
 MOST_EVENTS = 10_000  # events of one person under one name
 
@@ -41,11 +45,12 @@ class Asked:
     versions: list[Version] = field(default_factory=list)
     open_from: int | None = None  # executions open after this moment
     is_acks_only: bool = True
+    rules: Rules = NO_RULES
 
 
 def asked(subject: Subject, info: WorkspaceInfo, items: list[Item], catalog: Catalog, is_certain: bool) -> Asked:
     """Work out what to read. `is_certain`: no record of these items can have been handled before."""
-    need = Asked(subject, info, items)
+    need = Asked(subject, info, items, rules=catalog.rules(subject.workspace))
     for item in items:
         payload = item.payload
         match payload:
@@ -70,6 +75,8 @@ def asked(subject: Subject, info: WorkspaceInfo, items: list[Item], catalog: Cat
                     started = catalog.version(subject.workspace, command.start.journey_id, number)
                     if started is not None:
                         need.versions.append(started)
+                elif command.HasField("profile_changed"):
+                    need.open_from = 0
                 else:
                     need.keys.add(key_of(subject, info, _touched(command)))
             case DueItem(key=key):
@@ -86,7 +93,7 @@ def key_of(subject: Subject, info: WorkspaceInfo, execution_id: str) -> str:
 
 
 async def load(
-    documents: Documents, catalog: Catalog, needs: Sequence[Asked], recent: dict[str, Execution]
+    documents: Documents, catalog: Catalog, needs: Sequence[Asked], recent: dict[str, Execution], now: int
 ) -> list[tuple[Loaded, SubjectDocument | None]]:
     """Read for all of them at once."""
     executions = await _executions(documents, needs, recent)
@@ -106,11 +113,12 @@ async def load(
         for version in _versions(need, executions[i].values(), catalog):
             names |= catalog.event_names_of(workspace, version)
         queries.extend((i, name) for name in names)
-    suppressed, histories = await asyncio.gather(
+    suppressed, histories, places = await asyncio.gather(
         documents.get_many(
             SUPPRESSIONS, list({f"{needs[i].subject.workspace}:{a}" for i, all_ in addresses.items() for a in all_})
         ),
         _histories(documents, needs, queries),
+        _places(documents, needs, [i for i in full if needs[i].rules.has_caps], executions, now),
     )
     return [
         (
@@ -121,11 +129,39 @@ async def load(
                 executions=executions[i],
                 suppressed=frozenset(a for a in addresses.get(i, ()) if f"{need.subject.workspace}:{a}" in suppressed),
                 events=histories.get(i, {}),
+                rules=need.rules,
+                ledger=places[i][0] if i in places else None,
+                reservations=places[i][1] if i in places else [],
             ),
             documents_of[i],
         )
         for i, need in enumerate(needs)
     ]
+
+
+async def _places(
+    documents: Documents,
+    needs: Sequence[Asked],
+    capped: Sequence[int],
+    executions: Sequence[Mapping[str, Execution]],
+    now: int,
+) -> dict[int, tuple[Ledger | None, list[Reservation]]]:
+    """The places under the caps that each person's sends hold, without those that are proven dead."""
+    if not capped:
+        return {}
+    ledgers = await documents.get_many(LEDGERS, [needs[i].subject.key for i in capped])
+    new = [i for i in capped if needs[i].subject.key not in ledgers]
+    sent = await documents.scan_many(
+        MESSAGES, "by_subject", [((needs[i].subject.key,), now - MAX_PER_MS) for i in new], limit=MOST_EVENTS
+    )
+    held = {i: seeded(messages) for i, messages in zip(new, sent, strict=True)}
+    for i in capped:
+        ledger = ledgers.get(needs[i].subject.key)
+        if ledger is not None:
+            held[i] = list(ledger.reservations)
+    asked_for = {one.execution_key for i in capped for one in held[i] if one.execution_key not in executions[i]}
+    others = await documents.get_many(EXECUTIONS, [key for key in asked_for if key])
+    return {i: (ledgers.get(needs[i].subject.key), living(held[i], {**others, **executions[i]}, now)) for i in capped}
 
 
 async def _executions(

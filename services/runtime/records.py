@@ -24,8 +24,10 @@ def record_of(execution: Execution, entries: Iterable[Entry], results: Mapping[s
     for key, intent in execution.intents.items():
         if intent.kind == "send":
             states.setdefault(key, "pending")
-    states.update(results or {})
     wait = execution.wait
+    if wait is not None and wait.mode == "quiet_hours":
+        states[f"{wait.step_id}-{execution.visits[wait.step_id]}"] = "pending"
+    states.update(results or {})
     message = ExecutionRecord(
         key=execution.key,
         workspace=execution.workspace_id,
@@ -39,7 +41,7 @@ def record_of(execution: Execution, entries: Iterable[Entry], results: Mapping[s
             status=execution.status,
             visits=execution.visits,
             results=states,
-            waiting_step_id=wait.step_id if wait and wait.mode != "result" else "",
+            waiting_step_id=wait.step_id if wait and wait.mode not in ("result", "quiet_hours") else "",
             transition=execution.transition,
             goals_ms=[goal.at for goal in execution.goals],
             arms={

@@ -6,7 +6,7 @@ Source: contract 3, Subjects; runtime design 7.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +60,16 @@ class Imported:
     faults: tuple[ImportFault, ...]
 
 
+OnChange = Callable[[str, Sequence[str]], Awaitable[None]]
+
+
 class Subjects:
     """Use cases on profiles. All may raise StoreUnavailable, and Unavailable if writers keep meeting."""
 
-    def __init__(self, documents: Documents, clock: Clock) -> None:
+    def __init__(self, documents: Documents, clock: Clock, on_change: OnChange | None = None) -> None:
         self._documents = documents
         self._clock = clock
+        self._on_change = on_change  # told of people whose profile is another one, before the answer is given
 
     async def get(self, workspace: str, end_user_id: str) -> SubjectDocument:
         """The person's profile. Raises Missing."""
@@ -86,7 +90,9 @@ class Subjects:
             existed = document is not None
             return written(workspace, end_user_id, document, profile, self._clock.now_ms())
 
-        return await self._change(workspace, end_user_id, etag, replaced), not existed
+        document = await self._change(workspace, end_user_id, etag, replaced)
+        await self._tell(workspace, [end_user_id])
+        return document, not existed
 
     async def patch(
         self, workspace: str, end_user_id: str, merge_patch_json: bytes, etag: str | None = None
@@ -100,7 +106,9 @@ class Subjects:
             profile = patched_profile(profile_in(document), patch, end_user_id)
             return written(workspace, end_user_id, document, profile, self._clock.now_ms())
 
-        return await self._change(workspace, end_user_id, etag, merged)
+        document = await self._change(workspace, end_user_id, etag, merged)
+        await self._tell(workspace, [end_user_id])
+        return document
 
     async def list(
         self, workspace: str, page: PageRequest, email: str | None = None, query: str | None = None
@@ -132,6 +140,7 @@ class Subjects:
                 profiles[end_user_id] = profile
                 accepted += 1
         created = await self._put_all(workspace, profiles)
+        await self._tell(workspace, list(profiles))
         return Imported(created, accepted - created, tuple(faults))
 
     async def apply_effect(self, workspace: str, end_user_id: str, intent_id: str, values: Mapping[str, Any]) -> bool:
@@ -160,7 +169,13 @@ class Subjects:
             )
 
         await self._write(workspace, end_user_id, changed)
+        if applied:
+            await self._tell(workspace, [end_user_id])
         return applied
+
+    async def _tell(self, workspace: str, end_user_ids: Sequence[str]) -> None:
+        if self._on_change is not None and end_user_ids:
+            await self._on_change(workspace, end_user_ids)
 
     async def _change(
         self,

@@ -299,6 +299,18 @@ class TestCommit:
 
         assert ["4", "5", "6", "7", "8", "9"] == values_of(await drained(again))
 
+    async def test_partitions_are_committed_each_for_itself(self, events: Log) -> None:
+        """One that is far ahead does not bring its records again because another one is behind."""
+        await events.append(EVENTS.name, [Record("k", str(i).encode(), partition=i % 2) for i in range(20)])
+        subscription = await events.subscribe([EVENTS.name], "g")
+        await drained(subscription)
+        await subscription.commit({(EVENTS.name, 0): 9, (EVENTS.name, 1): 2})
+        await subscription.close()
+
+        again = await events.subscribe([EVENTS.name], "g")
+
+        assert ({"18", *map(str, range(5, 20, 2))}, 0) == (set(values_of(await drained(again))), again.lag())
+
 
 class TestListener:
     """Listener: what a subscriber learns of ownership."""

@@ -61,6 +61,7 @@ class Server:
     """One data folder and the process that serves it now. `restart_seconds`: each start, from spawn to ready."""
 
     folder: Path
+    disk: Path | None = None  # where the data folder lies, if elsewhere
     command: tuple[str, ...] = ()  # what to run instead of the plain `journeys serve`
     environment: Mapping[str, str] = field(default_factory=dict)
     token: str = field(default_factory=lambda: secrets.token_urlsafe(16))
@@ -73,7 +74,7 @@ class Server:
     @property
     def data(self) -> Path:
         """The data folder."""
-        return self.folder / "data"
+        return (self.disk or self.folder) / "data"
 
     @property
     def errors(self) -> str:

@@ -63,7 +63,8 @@ def furnish(line: Line, steps: Sequence[dict[str, Any]], name: str = "greet", ev
     line.do("PATCH", "/api/workspace", {"holdout": {"percent": 0}})
     content = {"commType": "marketing", "channel": "email", "subject": "Hello", "body": "<p>Hi</p>"}
     mail = line.do("POST", "/api/communications", {"name": name, **content})["id"]
-    contract = line.do("POST", "/api/journey-triggers", {"name": name, "eventName": event})["id"]
+    trigger = {"name": name, "eventName": event, "recipientEmailFieldPath": "email"}
+    contract = line.do("POST", "/api/journey-triggers", trigger)["id"]
     text = json.dumps({"id": name, "name": name, "triggerContractId": contract, "steps": steps})
     line.do("POST", "/api/journeys", text.replace("$mail", mail).encode())
     line.do("POST", f"/api/journeys/{name}/publish")
@@ -71,8 +72,9 @@ def furnish(line: Line, steps: Sequence[dict[str, Any]], name: str = "greet", ev
 
 def batch(first: int, count: int, event: str = "signed_up") -> dict[str, Any]:
     """Events of as many people."""
+    data = {"email": "somebody@example.com"}
     numbers = range(first, first + count)
-    return {"events": [{"id": f"e{i}", "type": event, "endUserId": f"u{i}"} for i in numbers]}
+    return {"events": [{"id": f"e{i}", "type": event, "endUserId": f"u{i}", "data": data} for i in numbers]}
 
 
 def started(line: Line, journey: str = "greet") -> set[int]:
@@ -80,6 +82,12 @@ def started(line: Line, journey: str = "greet") -> set[int]:
     return {
         int(one["executionId"].rpartition("__e")[2]) for one in line.pages(f"/api/journeys/{journey}/executions?limit=500")
     }
+
+
+def entered(line: Line) -> int:
+    """How many have come to the wait, and perhaps left it."""
+    wait = next(one for one in line.get("/api/journeys/wait/step-stats") if one["stepId"] == "wait")
+    return int(wait["waiting"] + wait["executed"])
 
 
 def one_line(text: str) -> str:
@@ -177,15 +185,13 @@ class TestStarting:
         eventually(
             lambda: bool(line.get(f"/api/journeys/wait/executions?endUserId=u{WAITING}")), 30.0, "a newcomer's start"
         )
-        waits = {one["stepId"]: one for one in line.get("/api/journeys/wait/step-stats")}["wait"]
+        eventually(lambda: WAITING + 2 == entered(line), 60.0, "everybody in step-stats")
         rss = server.used()[1]
         figures = {"overdue": overdue, "ready_seconds": round(ready, 2), "rss_mb": round(rss)}
         record_property("figures", figures)
         print(figures)
 
         assert ready < START_SECONDS
-        assert WAITING + 2 == waits["waiting"] + waits["executed"]
-        assert overdue or WAITING + 2 == waits["waiting"]
         server.kill()
 
     def test_a_second_server_on_the_folder_is_refused(self, server: Server) -> None:
@@ -323,41 +329,43 @@ class TestFullDisk:
 
         everything_accepted_is_there(server, line, accepted, refused)
 
-    def test_a_disk_without_room(self, tmp_path: Path) -> None:
+    def test_a_disk_without_room(self, server: Server) -> None:
         """The same on a file system that is full."""
-        with small_disk(tmp_path) as folder:
-            server = Server(folder)
-            try:
-                line = server.start().line()
-                furnish(line, GREET)
-                ballast = folder / "ballast"
-                accepted, refused = fill(server, line, lambda: ballast.write_bytes(b"x" * room_in(folder)))
+        with small_disk(server) as ballast:
+            line = server.start().line()
+            furnish(line, GREET)
+            accepted, refused = fill(server, line, lambda: ballast.write_bytes(b"x" * room_beside(ballast)))
 
-                ballast.unlink()
+            ballast.unlink()
 
-                everything_accepted_is_there(server, line, accepted, refused)
-            finally:
-                server.close()
+            everything_accepted_is_there(server, line, accepted, refused)
 
-    def test_a_server_that_cannot_begin_for_want_of_room_says_so(self, tmp_path: Path) -> None:
+    def test_a_server_that_cannot_begin_for_want_of_room_says_so(self, server: Server) -> None:
         """One line and status 1, nothing lost: with room it begins where it was killed."""
-        with small_disk(tmp_path) as folder:
-            server = Server(folder)
-            try:
-                line = server.start().line()
-                furnish(line, GREET)
-                ballast = folder / "ballast"
-                accepted, _ = fill(server, line, lambda: ballast.write_bytes(b"x" * room_in(folder)))
-                server.kill()
+        with small_disk(server) as ballast:
+            line = server.start().line()
+            furnish(line, GREET)
+            accepted, _ = fill(server, line, lambda: ballast.write_bytes(b"x" * room_beside(ballast)))
+            server.kill()
 
-                status, said = server.refused()
+            status, said = server.refused()
 
-                assert 1 == status
-                assert "full" in one_line(said)
-                ballast.unlink()
-                everything_accepted_is_there(server, server.start().line(), accepted, {503})
-            finally:
-                server.close()
+            assert 1 == status
+            assert "full" in one_line(said)
+            ballast.unlink()
+            everything_accepted_is_there(server, server.start().line(), accepted, {503})
+
+    def test_a_log_that_cannot_be_written_stops_nobody(self, server: Server) -> None:
+        """Where stderr goes to the full disk too, what could not be logged is lost and nothing else."""
+        with small_disk(server) as ballast:
+            server.folder = ballast.parent
+            line = server.start().line()
+            furnish(line, GREET)
+            accepted, refused = fill(server, line, lambda: ballast.write_bytes(b"x" * room_beside(ballast)))
+
+            ballast.unlink()
+
+            everything_accepted_is_there(server, line, accepted, refused)
 
 
 class TestThrift:
@@ -368,7 +376,6 @@ class TestThrift:
         server.command = ("-m", "tests.e2e.crashing", str(server.folder), "at_most_once")
         line = server.start().line()
         furnish(line, GREET)
-        line.do("PUT", "/api/subjects/u1", {"addresses": {"email": "u1@example.com"}})
         line.do("POST", "/api/events", batch(0, 5))
         eventually(lambda: 5 == len(list(line.pages("/api/messages"))), 10.0, "messages")
         for path in ("/metrics", "/docs", "/api/openapi.json", "/"):
@@ -459,23 +466,24 @@ def everything_accepted_is_there(server: Server, line: Line, accepted: set[int],
 
 
 @contextmanager
-def small_disk(folder: Path) -> Iterator[Path]:
-    """A file system of 12 MB; skips where none can be mounted."""
-    place = folder / "disk"
-    place.mkdir()
+def small_disk(server: Server) -> Iterator[Path]:
+    """The server's data on a file system of 12 MB; a place for what fills it. Skips where none can be mounted."""
+    server.disk = server.folder / "disk"
+    server.disk.mkdir()
     tool = shutil.which("mount")
-    made = tool and subprocess.run([tool, "-t", "tmpfs", "-o", "size=12m", "tmpfs", place], capture_output=True)
-    if not made or made.returncode:
+    mount = [str(tool), "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(server.disk)]
+    if tool is None or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("a small file system can be mounted by root only; a limit on file sizes is tested everywhere")
     try:
-        yield place
+        yield server.disk / "ballast"
     finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
+        server.close()
+        subprocess.run(["umount", "--lazy", str(server.disk)], check=True)
 
 
-def room_in(folder: Path) -> int:
-    """Free bytes."""
-    return shutil.disk_usage(folder).free
+def room_beside(file: Path) -> int:
+    """Free bytes of its file system."""
+    return shutil.disk_usage(file.parent).free
 
 
 def days_from_now(moment: str) -> float:
@@ -515,7 +523,7 @@ def copied(one: Execution, secret: bytes, number: int, overdue: bool) -> Executi
         key=ids.execution_key(subject.slot, secret, one.workspace_id, name),
         slot=subject.slot, lane=ids.lane_of(subject.slot), subject_key=subject.key, subject_id=subject.end_user_id,
         execution_id=name, trigger=replace(one.trigger, event_id=f"e{number}"), applied_ids=(f"e{number}",),
-        step_due_at=due, due_at=due, wait=wait,
+        step_due_at=due, due_at=due, wait=wait, outbox=(), outbox_due_at=None,
     )  # fmt: skip
 
 

@@ -23,11 +23,16 @@ Steps = Sequence[Mapping[str, Any]]
 
 async def publish_workspace(log: Log, *, holdout: float = 0, timezone: str = "UTC") -> None:
     """A workspace with no holdout unless asked."""
-    settings = {"timezone": timezone, "holdout": {"percent": holdout}}
+    record = workspace_record({"timezone": timezone, "holdout": {"percent": holdout}})
+    await log.append(CATALOGUE, [Record(f"{WORKSPACE}:workspace:{WORKSPACE}", record.SerializeToString())])
+
+
+def workspace_record(settings: Mapping[str, Any]) -> CatalogueRecord:
+    """A workspace with these settings."""
     record = WorkspaceRecord(
         name="Test", settings_json=json.dumps(settings).encode(), salt="salt", subject_secret=b"0" * 32
     )
-    await _append(log, "workspace", WORKSPACE, CatalogueRecord(workspace=WORKSPACE, workspace_record=record))
+    return CatalogueRecord(workspace=WORKSPACE, workspace_record=record)
 
 
 async def publish_journey(

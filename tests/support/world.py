@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -79,6 +79,25 @@ class World:
             await self.runtime.kill()
         self.runtime = self._made()
         await self.runtime.open()
+
+    async def survive(self, failpoint: Failpoint, scenario: Callable[[], Awaitable[None]]) -> bool:
+        """Run a scenario; if the process dies in it, start another and run it again, as producers would.
+
+        Whether it died.
+        """
+        running = asyncio.ensure_future(scenario())
+        died = asyncio.ensure_future(failpoint.died.wait())
+        await asyncio.wait([running, died], return_when=asyncio.FIRST_COMPLETED)
+        died.cancel()
+        if not failpoint.died.is_set():
+            await running
+            return False
+        running.cancel()
+        failpoint.disarm()
+        await self.restart()
+        await self.settle()
+        await scenario()
+        return True
 
     async def executions(self) -> list[Execution]:
         """All decisions, refused ones too, by execution id."""

@@ -1,4 +1,4 @@
-"""Draws that only their parts decide: random arms and the holdout.
+"""Draws that only their parts decide: random arms, arms in cold start, and the holdout.
 
 Law: the same person gets the same answer, today and after a restart; nothing here remembers.
 Source: statistics design 2.1 and 4.5.
@@ -21,6 +21,15 @@ def random_arm(arms: Sequence[Arm], journey_id: str, step_id: str, end_user_id: 
             return arm, arm.weight / total
     last = next(arm for arm in reversed(arms) if arm.weight > 0)
     return last, last.weight / total
+
+
+def cold_arm(arms: Sequence[Arm], journey_id: str, step_id: str, end_user_id: str) -> tuple[Arm, float]:
+    """The arm of an adaptive branch that has not learned yet: round robin by hash, each with probability 1/K.
+
+    The same person always gets the same arm, over versions and events; weights do not count.
+    """
+    u = uniform("pex.cold.v1", journey_id, step_id, end_user_id)
+    return arms[min(int(len(arms) * u), len(arms) - 1)], 1 / len(arms)
 
 
 def is_held_out(percent: float, salt: str, end_user_id: str) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from services.domain.execution.caps import daily_room, frequency_room, respect_caps
+from services.domain.execution.quiet_hours import respect_quiet_hours
 from services.domain.execution.triggers import Profile, View
 
 Check = Mapping[str, Any]
@@ -22,17 +24,23 @@ class Verdict:
     checks: tuple[Check, ...]
 
 
-def send_verdict(channel: str, email: str | None, view: View) -> Verdict:
-    """The gate before a send, in order: suppression, opt_out, address.
+def send_verdict(channel: str, email: str | None, view: View, now: int, send_id: str) -> Verdict:
+    """The gate before a send, in order: suppression, opt_out, address, quiet_hours, frequency_cap.
 
-    `email` is the execution's own address where its event brought one, else None.
+    `email` is the execution's own address where its event brought one, else None. `send_id` is the send's own
+    name under the caps.
     """
     addresses = addresses_of(channel, email, view.profile)
+    rules = view.rules
+    frequency = frequency_room(rules.frequency_caps, view.reservations, now, channel, send_id)
+    daily = daily_room(rules.daily_cap, view.reservations, now, view.zone, send_id)
     return _verdict(
         (
             respect_suppression(addresses, view.suppressed),
             respect_opt_out(channel, view.profile),
             have_an_address(channel, addresses),
+            respect_quiet_hours(rules.quiet_hours, now, view.zone),
+            respect_caps(channel, frequency, daily),
         )
     )
 

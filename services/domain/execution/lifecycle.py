@@ -26,6 +26,7 @@ class Cause(StrEnum):
     EVENT = "event"
     TIMER = "timer"
     SETTLED = "settled"
+    PROFILE = "profile"
     ABORT = "abort"
     RETRY = "retry"
 
@@ -39,6 +40,7 @@ TRANSITIONS: dict[tuple[Status | None, Cause], tuple[Status, ...]] = {
     (Status.RUNNING, Cause.EVENT): (*_WALKS, Status.ABORTED),
     (Status.RUNNING, Cause.TIMER): (*_WALKS, Status.TIMED_OUT, Status.ABORTED),
     (Status.RUNNING, Cause.SETTLED): _WALKS,  # a send with onFailure "fail" decides what follows
+    (Status.RUNNING, Cause.PROFILE): _WALKS,
     (Status.RUNNING, Cause.ABORT): (Status.ABORTED,),
     (Status.RUNNING, Cause.RETRY): _WALKS,
     (Status.FAILED, Cause.RETRY): _WALKS,

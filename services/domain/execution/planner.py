@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.domain.execution.admission import admit
+from services.domain.execution.caps import Reservation
 from services.domain.execution.execution import Execution, Intent, Result
 from services.domain.execution.lifecycle import TRANSITIONS, Cause, Status
 from services.domain.execution.paths import envelope, rooted
-from services.domain.execution.steps import Stop, enter_step, follow
+from services.domain.execution.steps import Stop, enter_step, follow, resume_send
 from services.domain.execution.triggers import (
     Abort,
     Acknowledged,
     EventCame,
+    ProfileChanged,
     Retry,
     Settled,
     Start,
@@ -28,7 +30,7 @@ from services.domain.execution.triggers import (
 )
 from services.domain.execution.version import Version
 from services.domain.execution.walk import Walk, reach_goal
-from services.domain.journey.model import WaitUntilEvent
+from services.domain.journey.model import Send, WaitUntilCondition, WaitUntilEvent
 from services.domain.journey.paths import event_value
 
 STEP_BUDGET = 2_000
@@ -39,10 +41,12 @@ class Plan:
     """What to write, and what to do once it is written.
 
     `promised` are the keys of the intents this plan made: only the writer whose write applied acts on them.
+    `reserved` are the places it took under the caps: they are written before the execution is.
     """
 
     execution: Execution
     promised: tuple[str, ...]
+    reserved: tuple[Reservation, ...] = ()
 
     @property
     def intents(self) -> dict[str, Intent]:
@@ -66,7 +70,7 @@ def plan(version: Version, execution: Execution, trigger: Trigger, view: View, t
     moved, now = _move(walk, trigger)
     if not moved:
         return None
-    return Plan(walk.finished(now), tuple(walk.promised))
+    return Plan(walk.finished(now), tuple(walk.promised), tuple(walk.reserved))
 
 
 def _move(walk: Walk, trigger: Trigger) -> tuple[bool, int]:
@@ -80,6 +84,8 @@ def _move(walk: Walk, trigger: Trigger) -> tuple[bool, int]:
             return _timers(walk, trigger.now), trigger.now
         case Acknowledged():
             return _acknowledged(walk, trigger), trigger.now
+        case ProfileChanged():
+            return _look_again(walk, trigger.now), trigger.now
         case Abort():
             return _abort(walk, trigger), trigger.now
         case Retry():
@@ -96,6 +102,8 @@ def _cause(trigger: Trigger) -> Cause:
             return Cause.TIMER
         case Acknowledged():
             return Cause.SETTLED
+        case ProfileChanged():
+            return Cause.PROFILE
         case Abort():
             return Cause.ABORT
         case Retry():
@@ -150,9 +158,25 @@ def _event(walk: Walk, event: EventCame) -> bool:
         )
         _go(walk, step.next, event.received_at)
         moved = True
+    if walk.status is Status.RUNNING:
+        moved = _look_again(walk, event.received_at) or moved
     if moved:
         walk.applied(event.id, event.position)
     return moved
+
+
+def _look_again(walk: Walk, now: int) -> bool:
+    """A condition that is waited for may hold now."""
+    wait = walk.wait
+    if wait is None or wait.mode != "until_condition":
+        return False
+    step = walk.version.steps[wait.step_id]
+    if not isinstance(step, WaitUntilCondition) or not walk.version.conditions[step.id, ""](walk.facts(None, now)):
+        return False
+    walk.close_wait()
+    walk.note(now, step.id, "wait.fired", {"firedBy": "condition"})
+    _go(walk, step.next, now)
+    return True
 
 
 def _leave(walk: Walk, at: int, reason: str) -> None:
@@ -210,9 +234,11 @@ def _timers(walk: Walk, now: int) -> bool:
         wait = walk.wait
         walk.close_wait()
         step = walk.version.steps[walk.step_id]
-        if wait is not None and wait.mode == "until_event" and isinstance(step, WaitUntilEvent):
+        if isinstance(step, WaitUntilEvent | WaitUntilCondition):
             walk.note(step_due, step.id, "wait.timed_out", {"firedBy": "timeout"})
             _go(walk, step.on_timeout, step_due)
+        elif isinstance(step, Send) and wait is not None and wait.mode == "quiet_hours":
+            _on(walk, resume_send(walk, step, step_due), step_due)
         else:
             walk.note(step_due, walk.step_id, "wait.fired", {"firedBy": "time"})
             _go(walk, follow(step), step_due)
@@ -277,6 +303,12 @@ def _retry(walk: Walk, trigger: Retry) -> bool:
     walk.deadline_at = trigger.now + walk.version.graph.settings.max_duration_ms
     _go(walk, step_id, trigger.now)
     return True
+
+
+def _on(walk: Walk, way: str | Stop | None, now: int) -> None:
+    """Go on where a step that had been stopped in leads, unless it stops again."""
+    if not isinstance(way, Stop):
+        _go(walk, way, now)
 
 
 def _go(walk: Walk, step_id: str | None, now: int) -> None:

@@ -5,12 +5,16 @@ Law: one function per kind, closed by `assert_never`; each either says which ste
 
 from typing import Any, assert_never
 
-from services.domain.execution.assignment import random_arm
+from services.domain.execution.assignment import cold_arm, random_arm
+from services.domain.execution.caps import Reservation
 from services.domain.execution.eligibility import send_verdict
 from services.domain.execution.execution import LEASE_MS, ArmChoice, Intent, Result, Wait
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.paths import template_values
+from services.domain.execution.quiet_hours import window_end
+from services.domain.execution.schedule import until
 from services.domain.execution.walk import Walk, choose
+from services.domain.ids import send_id
 from services.domain.journey.model import (
     BranchAdaptive,
     BranchCondition,
@@ -26,6 +30,7 @@ from services.domain.journey.model import (
     WaitUntilTime,
     Webhook,
 )
+from services.domain.journey.paths import value_at
 from services.domain.times import format_time
 
 
@@ -65,7 +70,16 @@ def enter_step(walk: Walk, step: Step, now: int) -> str | Stop | None:
             walk.note(now, step.id, "execution.completed", {"reason": step.reason} if step.reason else {})
             walk.end(Status.SUCCEEDED, now)
             return STOP
-        case WaitUntilTime() | WaitUntilCondition() | BranchAdaptive() | Webhook():
+        case WaitUntilTime():
+            return _until_time(walk, step, now)
+        case WaitUntilCondition():
+            return _until_condition(walk, step, now)
+        case BranchAdaptive():
+            arm, propensity = cold_arm(step.arms, walk.before.journey_id, step.id, walk.before.subject_id)
+            choose(walk, step.id, ArmChoice(arm.id, "cold_start", propensity))
+            _routed(walk, step.id, now, "cold_start", arm.id, {"armId": arm.id, "propensity": propensity})
+            return arm.next
+        case Webhook():
             # Publish refuses these until they are built; an execution that meets one all the same fails visibly.
             walk.failed_step_id = step.id
             walk.note(now, step.id, "execution.failed", {"reason": "not_yet_supported"})
@@ -94,6 +108,36 @@ def _until_event(walk: Walk, step: WaitUntilEvent, now: int) -> Stop:
     return STOP
 
 
+def _until_time(walk: Walk, step: WaitUntilTime, now: int) -> str | Stop | None:
+    """The moment is fixed at entry: who moves to another zone while waiting keeps the moment."""
+    value = None if step.attribute is None else value_at(walk.profile.attributes, step.attribute)
+    fallback = walk.version.graph.settings.timezone or walk.view.zone
+    moment = until(step, now, walk.profile.timezone, value, fallback)
+    at = now if moment.at is None else moment.at
+    detail: dict[str, Any] = {"mode": "until_time", "until": format_time(at)}
+    if moment.reason is not None:
+        detail["reason"] = moment.reason
+    walk.note(now, step.id, "wait.started", detail)
+    if at > now:
+        walk.open_wait(Wait(step.id, "until_time", since=now, until=at), at)
+        return STOP
+    walk.note(now, step.id, "wait.fired", {"firedBy": "time"})
+    return step.next
+
+
+def _until_condition(walk: Walk, step: WaitUntilCondition, now: int) -> str | Stop | None:
+    until_at = None if step.timeout_ms is None else now + step.timeout_ms
+    detail: dict[str, Any] = {"mode": "until_condition"}
+    if until_at is not None:
+        detail["until"] = format_time(until_at)
+    walk.note(now, step.id, "wait.started", detail)
+    if walk.version.conditions[step.id, ""](walk.facts(None, now)):
+        walk.note(now, step.id, "wait.fired", {"firedBy": "condition"})
+        return step.next
+    walk.open_wait(Wait(step.id, "until_condition", since=now, until=until_at), until_at)
+    return STOP
+
+
 def _condition(walk: Walk, step: BranchCondition, now: int) -> str | None:
     facts = walk.facts(None, now)
     for case in step.cases:
@@ -109,18 +153,34 @@ def _routed(walk: Walk, step_id: str, now: int, mode: str, chosen: str, more: di
 
 
 def _send(walk: Walk, step: Send, visit: int, now: int) -> str | Stop | None:
+    """Pass the gate, or be put off until the quiet hours end, or be skipped; the person goes on."""
     key = f"{step.id}-{visit}"
-    verdict = send_verdict(step.channel, walk.before.trigger.email, walk.view)
+    name = send_id(walk.before.execution_id, step.id, visit)
+    view = walk.gate()
+    verdict = send_verdict(step.channel, walk.before.trigger.email, view, now, name)
+    if verdict.reason == "quiet_hours" and (quiet := view.rules.quiet_hours) and quiet.behaviour == "defer":
+        ends_at = window_end(now, view.zone, quiet.start, quiet.end)
+        if ends_at is not None:
+            walk.note(now, step.id, "send.deferred", {"reason": "quiet_hours", "until": format_time(ends_at)})
+            walk.open_wait(Wait(step.id, "quiet_hours", since=now, until=ends_at), ends_at)
+            return STOP
     if verdict.reason is not None:
         walk.settle(key, Result("skipped", now, verdict.reason))
         detail = {"reason": verdict.reason, "channel": step.channel, "checks": list(verdict.checks)}
         walk.note(now, step.id, "send.skipped", detail)
         return step.next
+    if view.rules.has_caps:
+        walk.reserved.append(Reservation(name, walk.before.key, step.channel, now))
     walk.promise(key, Intent("send", step.id, "claimed", now + LEASE_MS, channel=step.channel))
     if step.on_failure == "fail":
         walk.open_wait(Wait(step.id, "result", since=now, intent=key), None)
         return STOP
     return step.next
+
+
+def resume_send(walk: Walk, step: Send, now: int) -> str | Stop | None:
+    """A send that was put off: the whole gate runs again, for the same visit."""
+    return _send(walk, step, walk.visits[step.id], now)
 
 
 def _update_profile(walk: Walk, step: UpdateProfile, visit: int, now: int) -> str | None:

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from services.domain.execution.caps import FrequencyCap, Reservation
 from services.domain.execution.execution import Entry, Occasion, Result
+from services.domain.execution.quiet_hours import QuietHours
 from services.domain.journey.predicate import Audience, PastEvent
 
 
@@ -61,6 +63,13 @@ class Acknowledged:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileChanged:
+    """The subject's profile is another one: conditions that are waited for are looked at again."""
+
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
 class Abort:
     """Somebody ends it. `actor`: a user id or system."""
 
@@ -77,7 +86,7 @@ class Retry:
     now: int
 
 
-Trigger = Start | EventCame | TimerDue | Acknowledged | Abort | Retry
+Trigger = Start | EventCame | TimerDue | Acknowledged | ProfileChanged | Abort | Retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,20 @@ class Render(Protocol):
     def __call__(self, template: str, values: Mapping[str, Any]) -> str: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a workspace says about messages: quiet hours and caps; nothing where it says nothing."""
+
+    quiet_hours: QuietHours | None = None
+    frequency_caps: tuple[FrequencyCap, ...] = ()
+    daily_cap: int | None = None
+
+    @property
+    def has_caps(self) -> bool:
+        """Whether sends have to be reserved."""
+        return bool(self.frequency_caps) or self.daily_cap is not None
+
+
 class ViewIncomplete(Exception):
     """A plan needed something the view does not have: whoever built the view has a bug."""
 
@@ -129,3 +152,5 @@ class View:
     suppressed: frozenset[str] = frozenset()  # addresses, e-mail in lower case
     formers: Sequence[Former] = ()
     received: Callable[[str, str], bool] = lambda step_id, status: False
+    rules: Rules = Rules()
+    reservations: Sequence[Reservation] = ()  # of this subject, the dead ones left out

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from services.domain.execution.caps import Reservation
 from services.domain.execution.execution import (
     APPLIED_KEPT,
     HISTORY_KEPT,
@@ -68,6 +69,7 @@ class Walk:
         self.attempts = execution.attempts
         self.last_error = execution.last_error
         self.promised: list[str] = []  # keys of intents made by this plan
+        self.reserved: list[Reservation] = []  # places under the caps taken by this plan
         prefix = f"{execution.key}:{transition}:"
         # Two triggers may be planned before one write: numbering goes on where the first stopped.
         self._next_entry = sum(1 for entry in execution.history if entry.id.startswith(prefix))
@@ -105,6 +107,12 @@ class Walk:
         """Ask the world for something, in the same write as the state that needs it."""
         self.intents[key] = intent
         self.promised.append(key)
+
+    def gate(self) -> View:
+        """The view with what this plan has changed: the profile, and the places it has taken under the caps."""
+        if self.profile is self.view.profile and not self.reserved:
+            return self.view
+        return replace(self.view, profile=self.profile, reservations=(*self.view.reservations, *self.reserved))
 
     def settle(self, key: str, result: Result) -> None:
         """Note how an intent ended. Profile updates leave no result: the profile itself shows them."""

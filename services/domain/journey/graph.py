@@ -57,12 +57,6 @@ def not_yet_supported(graph: Graph) -> list[Fault]:
         match step:
             case Trigger(mode="audience_entry" | "schedule" as mode):
                 faults.append(_unsupported(f"{at}/mode", f"Triggers of mode {mode}"))
-            case WaitUntilTime():
-                faults.append(_unsupported(f"{at}/mode", "Waits of mode until_time"))
-            case WaitUntilCondition():
-                faults.append(_unsupported(f"{at}/mode", "Waits of mode until_condition"))
-            case BranchAdaptive():
-                faults.append(_unsupported(f"{at}/mode", "Branches of mode adaptive"))
             case Webhook():
                 faults.append(_unsupported(f"{at}/type", "Webhook steps"))
             case _:

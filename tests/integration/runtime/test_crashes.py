@@ -1,7 +1,7 @@
 """Killed anywhere, started again: nothing accepted is lost, nothing is sent twice."""
 
-import asyncio
 from collections import Counter
+from functools import partial
 
 import pytest
 from journeys.events.v1.execution_record_pb2 import ExecutionRecord
@@ -37,23 +37,6 @@ async def scenario(world: World) -> None:
     await world.advance(4 * DAY)
 
 
-async def survive(world: World, failpoint: Failpoint) -> bool:
-    """Run the scenario; if the process dies in it, start another and run the scenario again (producers retry)."""
-    running = asyncio.ensure_future(scenario(world))
-    died = asyncio.ensure_future(failpoint.died.wait())
-    await asyncio.wait([running, died], return_when=asyncio.FIRST_COMPLETED)
-    died.cancel()
-    if not failpoint.died.is_set():
-        await running
-        return False
-    running.cancel()
-    failpoint.disarm()
-    await world.restart()
-    await world.settle()
-    await scenario(world)
-    return True
-
-
 @pytest.mark.parametrize("promise", [Promise.OWN_STORE, Promise.AT_MOST_ONCE])
 @pytest.mark.parametrize("where", list(Where))
 async def test_killed_at_every_write_and_append(where: Where, promise: Promise) -> None:
@@ -68,7 +51,7 @@ async def test_killed_at_every_write_and_append(where: Where, promise: Promise) 
                 body = b'{"addresses": {"email": "%s@example.com"}}' % user.encode()
                 await world.runtime.subjects.put(WORKSPACE, user, body, None)
             failpoint.arm(at, where)
-            if not await survive(world, failpoint):
+            if not await world.survive(failpoint, partial(scenario, world)):
                 break
             reached += 1
             await invariants(world, sender, promise, f"{where.value} call {at}")

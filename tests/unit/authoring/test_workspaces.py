@@ -156,8 +156,8 @@ class TestSettings:
         with pytest.raises(Invalid) as refused:
             await patch(
                 desk, timezone="Mars/One", goalEventWindowDays=0, holdout={"percent": 101, "x": 1}, maxJourneys=1.5,
-                publicUrl="ftp://x", foo=1, name=None, quietHours={"start": "22:00", "end": "08:00"},
-                frequencyCaps=[], dailyCap={"max": 1}, webhookSecretRef="env:X",
+                publicUrl="ftp://x", foo=1, name=None, quietHours={"start": "22:00", "end": "8"},
+                frequencyCaps=[{"max": -1, "per": "P31D"}], dailyCap={}, webhookSecretRef="env:X",
                 senders={"email": {"type": "smtp"}, "fax": {}},
             )  # fmt: skip
 
@@ -165,8 +165,8 @@ class TestSettings:
             ("/timezone", "unknown_timezone"), ("/goalEventWindowDays", "out_of_range"),
             ("/holdout/percent", "out_of_range"), ("/holdout/x", "unknown_member"), ("/maxJourneys", "wrong_type"),
             ("/publicUrl", "bad_url"), ("/foo", "unknown_member"), ("/name", "missing_member"),
-            ("/quietHours", "not_yet_supported"), ("/frequencyCaps", "not_yet_supported"),
-            ("/dailyCap", "not_yet_supported"), ("/webhookSecretRef", "not_yet_supported"),
+            ("/quietHours/end", "bad_pattern"), ("/frequencyCaps/0/max", "out_of_range"),
+            ("/frequencyCaps/0/per", "out_of_range"), ("/dailyCap/max", "missing_member"), ("/webhookSecretRef", "not_yet_supported"),
             ("/senders/email", "not_yet_supported"), ("/senders/fax", "unknown_member"),
         } == found(refused.value)  # fmt: skip
         assert "validation_error" == refused.value.reason
@@ -180,7 +180,7 @@ class TestSettings:
     async def test_what_comes_later_has_its_own_reason(self, desk: Desk) -> None:
         """not_yet_supported where that is all."""
         with pytest.raises(Invalid) as refused:
-            await patch(desk, dailyCap={"max": 1})
+            await patch(desk, webhookSecretRef="env:X")
 
         assert "not_yet_supported" == refused.value.reason
 

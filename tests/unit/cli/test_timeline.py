@@ -96,17 +96,24 @@ def test_people_move_too_and_broken_lines_are_left_to_the_server() -> None:
 
 
 def test_close_events_share_a_move_of_the_clock() -> None:
-    """Five minutes from the first of them, that one included."""
+    """An hour from the first of them, that one included."""
     lines = [line(1, timedelta()), line(2, SAME_MOMENT), line(3, SAME_MOMENT + MINUTE), line(4, 2 * SAME_MOMENT)]
 
     assert [(timedelta(), [1, 2]), (SAME_MOMENT + MINUTE, [3, 4])] == shape(list(grouped(lines)))
 
 
+def test_a_close_call_has_a_move_of_its_own() -> None:
+    """However near it is; what follows within the hour goes with it."""
+    lines = [line(n, n * MINUTE) for n in range(4)]
+
+    assert [(timedelta(), [0, 1]), (2 * MINUTE, [2, 3])] == shape(list(grouped(lines, frozenset({2}))))
+
+
 def test_an_event_that_came_late_is_posted_late() -> None:
     """The file's order is the order of arrival; the clock does not go back."""
-    lines = [line(1, timedelta(days=2)), line(2, timedelta()), line(3, timedelta(days=2, minutes=9))]
+    lines = [line(1, timedelta(days=2)), line(2, timedelta()), line(3, timedelta(days=2, hours=9))]
 
-    assert [(timedelta(days=2), [1, 2]), (timedelta(days=2, minutes=9), [3])] == shape(list(grouped(lines)))
+    assert [(timedelta(days=2), [1, 2]), (timedelta(days=2, hours=9), [3])] == shape(list(grouped(lines)))
 
 
 def test_events_without_a_time_go_with_their_neighbours() -> None:
@@ -127,7 +134,7 @@ def test_a_group_is_no_larger_than_a_batch() -> None:
 @given(st.lists(st.none() | st.integers(0, 10_000), max_size=60))
 @pytest.mark.parametrize("shift", [timedelta(), timedelta(weeks=40)])
 def test_grouping_loses_and_reorders_nothing(shift: timedelta, minutes: list[int | None]) -> None:
-    """And no group is posted more than five minutes before one of its events, nor does the clock go back."""
+    """And no group is posted more than an hour before one of its events, nor does the clock go back."""
     lines = [line(n, None if m is None else m * MINUTE) for n, m in enumerate(minutes)]
     groups = list(grouped(shifted_line(one, shift) for one in lines))
     times = [group.at for group in groups if group.at is not None]

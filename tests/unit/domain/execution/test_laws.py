@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from services.domain.execution.execution import Execution, Goal
 from services.domain.execution.lifecycle import TRANSITIONS, Cause, Status, can_follow
 from services.domain.execution.planner import plan
-from services.domain.execution.triggers import Abort, Acknowledged, EventCame, Retry, TimerDue, Trigger
+from services.domain.execution.triggers import Abort, Acknowledged, EventCame, ProfileChanged, Retry, TimerDue, Trigger
 from tests.support.walking import (
     DAY,
     HOUR,
@@ -178,6 +178,7 @@ def test_a_trigger_without_a_row_is_absorbed(status: str, cause: str) -> None:
         "event": event("e9", "a", T0 + 1, 99),
         "timer": TimerDue(T0 + 9 * DAY),
         "settled": settled("s-1", "sent", T0),
+        "profile": ProfileChanged(T0),
         "abort": Abort("usr_op", "aborted", T0),
         "retry": Retry("usr_op", T0),
     }

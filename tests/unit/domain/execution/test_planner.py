@@ -290,7 +290,9 @@ class TestGate:
 
         skipped = made.execution.history[1]
         assert ("send.skipped", reason) == (skipped.action, skipped.detail["reason"])
-        assert ["suppression", "opt_out", "address"] == [check["check"] for check in skipped.detail["checks"]]
+        assert ["suppression", "opt_out", "address", "quiet_hours", "frequency_cap"] == [
+            check["check"] for check in skipped.detail["checks"]
+        ]
         assert Status.SUCCEEDED == made.execution.status
         assert () == made.promised
         assert "skipped" == made.execution.results["mail-1"].state

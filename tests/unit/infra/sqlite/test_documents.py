@@ -73,8 +73,8 @@ class TestSchema:
 
     async def test_an_index_that_comes_back_finds_what_was_written_without_it(self, engine: Engine) -> None:
         """Its old column was not kept up to date meanwhile."""
+        documents = SqliteDocuments(engine)
         for collection, item in ((items(BY_A), Item("x", 1)), (items(), Item("y", 2)), (items(BY_A), Item("z", 3))):
-            documents = SqliteDocuments(engine)
             await documents.open([collection])
             await documents.insert(collection, item)
 

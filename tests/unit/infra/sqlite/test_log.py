@@ -40,7 +40,7 @@ async def test_a_group_has_one_member(log: SqliteLog) -> None:
     """Until it leaves: one process owns every partition."""
     first = await log.subscribe(["events"], "g")
 
-    with pytest.raises(ValueError, match="'g' reads .'events'. already"):
+    with pytest.raises(ValueError, match=r"'g' reads .'events'. already"):
         await log.subscribe(["events"], "g")
 
     await first.close()
@@ -78,10 +78,7 @@ async def test_an_offset_is_not_given_again_when_the_newest_record_was_deleted(l
     await log.append("events", [Record("a", b"", partition=1) for _ in range(3)])
 
     await engine.write(
-        lambda connection, items: [
-            connection.execute("delete from log_events where offset > 0") and None for _ in items
-        ],
-        None,
+        lambda connection, items: [connection.execute("delete from log_events where offset > 0") for _ in items], None
     )
     again = SqliteLog(engine, now_ms=lambda: 0)
     await again.open([EVENTS])
@@ -110,9 +107,12 @@ async def test_a_position_alone_is_written_after_a_moment(
 ) -> None:
     """Without any append, by a timer."""
     monkeypatch.setattr("services.infra.log.sqlite.COMMIT_SECONDS", 0.0)
-    written = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    engine.watch(lambda _: loop.call_soon_threadsafe(written.set))
+    written, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def tell(is_committed: bool) -> None:
+        loop.call_soon_threadsafe(written.set)
+
+    engine.watch(tell)
     subscription = await log.subscribe(["events"], "g")
 
     await subscription.commit({("events", 1): 5})
