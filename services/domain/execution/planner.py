@@ -15,7 +15,7 @@ from services.domain.execution.caps import Reservation
 from services.domain.execution.execution import Execution, Intent, Result
 from services.domain.execution.lifecycle import TRANSITIONS, Cause, Status
 from services.domain.execution.paths import envelope, rooted
-from services.domain.execution.steps import Stop, enter_step, follow, resume_send
+from services.domain.execution.steps import Stop, claim_due, enter_step, follow, resume_send
 from services.domain.execution.triggers import (
     Abort,
     Acknowledged,
@@ -64,6 +64,8 @@ def plan(version: Version, execution: Execution, trigger: Trigger, view: View, t
     if (before, _cause(trigger)) not in TRANSITIONS:
         return None
     walk = Walk(version, execution, view, transition)
+    if before is not Status.RUNNING and isinstance(trigger, TimerDue) and not execution.intents:
+        return None
     if before is Status.RUNNING and view.journey_status == "archived" and isinstance(trigger, EventCame | TimerDue):
         # A start that was under way while the journey was archived: whatever touches it ends it.
         trigger = Abort("system", "archived", trigger.received_at if isinstance(trigger, EventCame) else trigger.now)
@@ -221,7 +223,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _timers(walk: Walk, now: int) -> bool:
     """Fire every timer at or before `now`, each at its own time; a chain of waits may have several."""
-    moved = False
+    moved = claim_due(walk, now)
     while walk.status is Status.RUNNING:
         step_due, deadline = walk.step_due_at, walk.deadline_at
         if deadline is not None and deadline <= now and (step_due is None or deadline <= step_due):
@@ -258,6 +260,9 @@ def _settled(walk: Walk, settled: Settled, now: int) -> bool:
     key, result = settled.intent, settled.result
     if key not in walk.intents and not _may_correct(walk.results.get(key), result):
         return False
+    if settled.retry_at is not None:
+        walk.put_off(key, settled.retry_at)
+        return True
     walk.settle(key, result)
     if settled.entry is not None:
         walk.remember(settled.entry)

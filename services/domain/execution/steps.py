@@ -3,11 +3,12 @@
 Law: one function per kind, closed by `assert_never`; each either says which step follows or stops.
 """
 
+from dataclasses import replace
 from typing import Any, assert_never
 
 from services.domain.execution.assignment import cold_arm, random_arm
 from services.domain.execution.caps import Reservation
-from services.domain.execution.eligibility import send_verdict
+from services.domain.execution.eligibility import Verdict, send_verdict
 from services.domain.execution.execution import LEASE_MS, ArmChoice, Intent, Result, Wait
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.paths import template_values
@@ -165,9 +166,7 @@ def _send(walk: Walk, step: Send, visit: int, now: int) -> str | Stop | None:
             walk.open_wait(Wait(step.id, "quiet_hours", since=now, until=ends_at), ends_at)
             return STOP
     if verdict.reason is not None:
-        walk.settle(key, Result("skipped", now, verdict.reason))
-        detail = {"reason": verdict.reason, "channel": step.channel, "checks": list(verdict.checks)}
-        walk.note(now, step.id, "send.skipped", detail)
+        _skip(walk, step.id, key, step.channel, verdict, now)
         return step.next
     if view.rules.has_caps:
         walk.reserved.append(Reservation(name, walk.before.key, step.channel, now))
@@ -181,6 +180,35 @@ def _send(walk: Walk, step: Send, visit: int, now: int) -> str | Stop | None:
 def resume_send(walk: Walk, step: Send, now: int) -> str | Stop | None:
     """A send that was put off: the whole gate runs again, for the same visit."""
     return _send(walk, step, walk.visits[step.id], now)
+
+
+def claim_due(walk: Walk, now: int) -> bool:
+    """Sends that had to wait for their turn pass the gate again, and are claimed if it lets them."""
+    moved = False
+    for key, intent in list(walk.intents.items()):
+        if intent.state != "new" or (intent.retry_at or 0) > now or intent.channel is None:
+            continue
+        moved = True
+        name = f"{walk.before.execution_id}-{key}"
+        view = walk.gate()
+        verdict = send_verdict(intent.channel, walk.before.trigger.email, view, now, name)
+        quiet = view.rules.quiet_hours
+        if verdict.reason == "quiet_hours" and quiet is not None and quiet.behaviour == "defer":
+            ends_at = window_end(now, view.zone, quiet.start, quiet.end) or now
+            walk.note(now, intent.step_id, "send.deferred", {"reason": "quiet_hours", "until": format_time(ends_at)})
+            walk.put_off(key, ends_at)
+        elif verdict.reason is not None:
+            _skip(walk, intent.step_id, key, intent.channel, verdict, now)
+        else:
+            walk.promise(key, replace(intent, state="claimed", retry_at=None, attempts=intent.attempts + 1))
+    return moved
+
+
+def _skip(walk: Walk, step_id: str, key: str, channel: str, verdict: Verdict, now: int) -> None:
+    reason = verdict.reason or ""
+    walk.settle(key, Result("skipped", now, reason))
+    detail = {"reason": reason, "channel": channel, "checks": list(verdict.checks)}
+    walk.note(now, step_id, "send.skipped", detail)
 
 
 def _update_profile(walk: Walk, step: UpdateProfile, visit: int, now: int) -> str | None:

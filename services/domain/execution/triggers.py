@@ -46,11 +46,15 @@ class TimerDue:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An intent ended. `entry` is what history says of it; the log has it already."""
+    """An intent ended. `entry` is what history says of it; the log has it already.
+
+    With `retry_at` it has not: it was certainly not sent, and is claimed again at that moment.
+    """
 
     intent: str
     result: Result
     entry: Entry | None = None
+    retry_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,10 @@ class Walk:
         self.intents[key] = intent
         self.promised.append(key)
 
+    def put_off(self, key: str, until: int) -> None:
+        """An intent is claimed no sooner than that."""
+        self.intents[key] = replace(self.intents[key], state="new", lease_until=until, retry_at=until)
+
     def gate(self) -> View:
         """The view with what this plan has changed: the profile, and the places it has taken under the caps."""
         if self.profile is self.view.profile and not self.reserved:

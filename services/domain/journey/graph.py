@@ -61,8 +61,6 @@ def not_yet_supported(graph: Graph) -> list[Fault]:
                 faults.append(_unsupported(f"{at}/type", "Webhook steps"))
             case _:
                 pass
-    if graph.settings.sends_per_second is not None:
-        faults.append(_unsupported("/settings/sendRate", "Send rates"))
     return faults
 
 

@@ -60,6 +60,7 @@ Watcher = Callable[[bool], None]
 GROUP_ROWS = 2_000
 GROUP_BYTES = 4 << 20
 CHECKPOINT_SECONDS = 0.25
+CHECKPOINT_PATIENCE_SECONDS = 5.0  # the longest pause after checkpoints that could not be finished
 JOURNAL_BYTES = 16 << 20
 JOURNAL_LIMIT_BYTES = 64 << 20
 
@@ -270,9 +271,10 @@ class _FileEngine(Engine):
 
     def _checkpoint_forever(self, connection: apsw.Connection) -> None:
         """A quarter of a second after a write, move what is committed into the file; sleep while nothing is written."""
+        pause = CHECKPOINT_SECONDS
         while True:
             self._is_dirty.wait()
-            if self._is_stopping.wait(CHECKPOINT_SECONDS):
+            if self._is_stopping.wait(pause):
                 return
             self._is_dirty.clear()
             try:
@@ -282,6 +284,8 @@ class _FileEngine(Engine):
             except TROUBLE as error:
                 logger.warning("a checkpoint failed, the journal grows until one succeeds: %s", describe(error))
                 is_complete = False
+            # On a full disk nobody wants four warnings a second.
+            pause = CHECKPOINT_SECONDS if is_complete else min(2 * pause, CHECKPOINT_PATIENCE_SECONDS)
             if not is_complete:
                 self._is_dirty.set()
 

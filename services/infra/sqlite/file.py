@@ -31,7 +31,7 @@ def lock_folder(folder: Path) -> int:
 
     Raises DataDirectoryInUse. The system lets go of the lock of a process that died.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # people's data: nobody else on the host reads it
     held = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

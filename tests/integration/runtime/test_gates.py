@@ -202,3 +202,38 @@ async def test_an_adaptive_branch_in_cold_start_is_round_robin_by_hash() -> None
         assert {"cold_start"} == {one.arms["split"].mode for one in executions}
         assert all(chosen[one.subject_id] == one.arms["split"].arm_id for one in executions)
         assert {"a", "b"} == set(chosen.values())
+
+
+async def test_over_the_rate_sends_wait_and_none_is_dropped() -> None:
+    """Two a second: ten people are written to within five seconds, each once, the opted-out one not at all."""
+    async with a_world() as world:
+        await publish_journey(world.log, MAIL, settings={"sendRate": {"perSecond": 2}})
+        for i in range(10):
+            await person(world, f"u{i}")
+            await world.post("signed_up", f"u{i}", f"e{i}")
+        await world.settle()
+        await world.runtime.subjects.patch(WORKSPACE, "u9", b'{"globalOptOut": true}', None)
+        began = world.clock.now_ms()
+        await world.advance(10_000)
+
+        sent = sorted((message.sent_at or 0) - began for message in await world.messages())
+        executions = await world.executions()
+
+        assert [500 * i for i in range(10)][: len(sent)] == sent
+        assert 9 <= len(sent)
+        assert {None} == {one.due_at for one in executions}
+        assert {Status.SUCCEEDED} == {one.status for one in executions}
+
+
+async def test_turns_survive_a_crash() -> None:
+    """A send that waits for its turn is in its execution, not in anybody's memory."""
+    async with a_world() as world:
+        await publish_journey(world.log, MAIL, settings={"sendRate": {"perSecond": 1}})
+        for i in range(5):
+            await person(world, f"u{i}")
+            await world.post("signed_up", f"u{i}", f"e{i}")
+        await world.settle()
+        await world.restart()
+        await world.advance(60_000)
+
+        assert 5 == len(await world.messages())
