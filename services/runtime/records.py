@@ -22,7 +22,7 @@ def record_of(execution: Execution, entries: Iterable[Entry], results: Mapping[s
     """The log record of an execution's state with some entries; `results` are those settled since the write."""
     states = {key: result.state for key, result in execution.results.items()}
     for key, intent in execution.intents.items():
-        if intent.kind == "send":
+        if intent.kind != "profile":
             states.setdefault(key, "pending")
     wait = execution.wait
     if wait is not None and wait.mode == "quiet_hours":

@@ -30,7 +30,7 @@ from services.domain.execution.triggers import (
 )
 from services.domain.execution.version import Version
 from services.domain.execution.walk import Walk, reach_goal
-from services.domain.journey.model import Send, WaitUntilCondition, WaitUntilEvent
+from services.domain.journey.model import Send, WaitUntilCondition, WaitUntilEvent, Webhook
 from services.domain.journey.paths import event_value
 
 STEP_BUDGET = 2_000
@@ -270,9 +270,16 @@ def _settled(walk: Walk, settled: Settled, now: int) -> bool:
     if walk.status is Status.RUNNING and wait is not None and wait.mode == "result" and wait.intent == key:
         step = walk.version.steps[wait.step_id]
         walk.close_wait()
-        if result.state == "failed":
+        if isinstance(step, Webhook) and step.save_as and result.state == "sent":
+            walk.save(step.save_as, settled.answer)
+        if result.state == "failed" and isinstance(step, Send | Webhook) and step.on_failure == "fail":
             walk.failed_step_id = step.id
-            walk.note(now, step.id, "execution.failed", {"reason": "send_failed"})
+            walk.note(
+                now,
+                step.id,
+                "execution.failed",
+                {"reason": f"{'send' if isinstance(step, Send) else 'webhook'}_failed"},
+            )
             walk.end(Status.FAILED, now)
         else:
             _go(walk, follow(step), now)

@@ -81,10 +81,10 @@ def enter_step(walk: Walk, step: Step, now: int) -> str | Stop | None:
             _routed(walk, step.id, now, "cold_start", arm.id, {"armId": arm.id, "propensity": propensity})
             return arm.next
         case Webhook():
-            # Publish refuses these until they are built; an execution that meets one all the same fails visibly.
-            walk.failed_step_id = step.id
-            walk.note(now, step.id, "execution.failed", {"reason": "not_yet_supported"})
-            walk.end(Status.FAILED, now)
+            key = f"{step.id}-{visit}"
+            walk.promise(key, Intent("webhook", step.id, "claimed", now + LEASE_MS))
+            # What follows may read the answer, so the walk stops until there is one, or none.
+            walk.open_wait(Wait(step.id, "result", since=now, intent=key), None)
             return STOP
         case _:
             assert_never(step)
@@ -186,9 +186,12 @@ def claim_due(walk: Walk, now: int) -> bool:
     """Sends that had to wait for their turn pass the gate again, and are claimed if it lets them."""
     moved = False
     for key, intent in list(walk.intents.items()):
-        if intent.state != "new" or (intent.retry_at or 0) > now or intent.channel is None:
+        if intent.state != "new" or (intent.retry_at or 0) > now:
             continue
         moved = True
+        if intent.channel is None:  # a webhook has no gate
+            walk.promise(key, replace(intent, state="claimed", retry_at=None, attempts=intent.attempts + 1))
+            continue
         name = f"{walk.before.execution_id}-{key}"
         view = walk.gate()
         verdict = send_verdict(intent.channel, walk.before.trigger.email, view, now, name)
@@ -215,7 +218,7 @@ def _update_profile(walk: Walk, step: UpdateProfile, visit: int, now: int) -> st
     """Values are rendered now, so that later steps and the stored profile agree on them."""
     values: dict[str, Any] = {}
     faults: dict[str, str] = {}
-    roots = template_values(walk.before, walk.profile, walk.version.name)
+    roots = {**template_values(walk.before, walk.profile, walk.version.name), "context": walk.context}
     for path, value in step.set.items():
         if isinstance(value, str) and ("{{" in value or "{%" in value):
             try:

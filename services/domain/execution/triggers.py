@@ -55,6 +55,7 @@ class Settled:
     result: Result
     entry: Entry | None = None
     retry_at: int | None = None
+    answer: Any = None  # of a webhook: the JSON it answered
 
 
 @dataclass(frozen=True, slots=True)

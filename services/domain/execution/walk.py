@@ -52,6 +52,7 @@ class Walk:
         self.retry_at = execution.retry_at
         self.visits = dict(execution.visits)
         self.arms = dict(execution.arms)
+        self.context = execution.context
         self.intents = dict(execution.intents)
         self.results = dict(execution.results)
         self.goals = execution.goals
@@ -108,6 +109,10 @@ class Walk:
         self.intents[key] = intent
         self.promised.append(key)
 
+    def save(self, name: str, answer: Any) -> None:
+        """Keep a webhook's answer for the steps behind it."""
+        self.context = {**self.context, name: answer}
+
     def put_off(self, key: str, until: int) -> None:
         """An intent is claimed no sooner than that."""
         self.intents[key] = replace(self.intents[key], state="new", lease_until=until, retry_at=until)
@@ -121,7 +126,7 @@ class Walk:
     def settle(self, key: str, result: Result) -> None:
         """Note how an intent ended. Profile updates leave no result: the profile itself shows them."""
         intent = self.intents.pop(key, None)
-        if intent is None or intent.kind == "send":
+        if intent is None or intent.kind != "profile":
             self.results[key] = result
 
     def end(self, status: Status, at: int) -> None:
@@ -143,7 +148,7 @@ class Walk:
             zone=view.zone,
             attributes=self.profile.attributes,
             event=envelope_of(trigger, self.before.subject_id) if event is None else event,
-            context=self.before.context,
+            context=self.context,
             # Counting begins at the event's own time: a late trigger must not lose what came meanwhile.
             started_at=min(trigger.at, self.before.started_at),
             trigger_event_id=trigger.event_id,
@@ -206,6 +211,7 @@ class Walk:
             ),
             visits=self.visits,
             arms=self.arms,
+            context=self.context,
             intents=self.intents,
             results=self.results,
             goals=self.goals,

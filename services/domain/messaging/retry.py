@@ -64,9 +64,7 @@ def retry_schedule(attempts: int, first_at: int, now: int, retry_after: int | No
     return RetryAt(at)
 
 
-def call_schedule(
-    attempts: int, retries: int, key: str, now: int, retry_after: int | None = None
-) -> RetryAt | GiveUp:
+def call_schedule(attempts: int, retries: int, key: str, now: int, retry_after: int | None = None) -> RetryAt | GiveUp:
     """When a webhook is called again: after 1, 4, 16, ... seconds, at most an hour, each +-20 % by a hash of the key.
 
     `attempts` >= 1, `retries` >= 0. What a `Retry-After` asks is waited for, up to an hour, and never shortened.
