@@ -44,7 +44,7 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
     }
 )
 # Reasons whose status is not that of their kind.
-BY_REASON: Final[Mapping[str, int]] = MappingProxyType({"idempotency_key_reused": 422})
+BY_REASON: Final[Mapping[str, int]] = MappingProxyType({"idempotency_key_reused": 422, "link_expired": 410})
 
 # Codes that are born here and in no service (those are in error_reason.proto).
 OWN_CODES: Final = (

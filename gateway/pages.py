@@ -1,4 +1,5 @@
-"""Two pages without a script, a font or an image from anywhere: where to begin, and the routes to read.
+"""Pages without a script, a font or an image from anywhere: where to begin, the routes to read, and what people
+want to be sent.
 
 The dashboard replaces the first one when its part is built.
 """
@@ -7,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Final
 
+from journeys.runtime.v1.subject_service_pb2 import Preferences
 from journeys.type.v1.error_reason_pb2 import ErrorReason
 
 from gateway.declaration import Role, Route
@@ -29,6 +31,8 @@ _ROLES: Final = {
     Role.OWNER: "owner",
     Role.INTERNAL: "the server's own key",
 }
+_CHANNELS: Final = {"email": "E-mail", "in_app_push": "Messages in the app", "mobile_push": "Push notifications"}
+_UNLISTED: Final = '<meta name="robots" content="noindex,nofollow">'
 
 
 def home(version: str, origin: str) -> bytes:
@@ -84,6 +88,48 @@ Lists are bare arrays; <code>?limit=</code> (1 to 500) and <code>?cursor=</code>
     )
 
 
+def preferences(shown: Preferences, notice: str = "") -> bytes:
+    """The page at `/preferences/{token}`: every channel with a box, and one for nothing at all."""
+    title = f"What {shown.workspace_name} may send you"
+    told = f'<p role="status"><strong>{escape(notice)}</strong></p>' if notice else ""
+    boxes = "".join(
+        f'<p><input type="hidden" name="shown" value="{escape(one.channel)}"><label>'
+        f'<input type="checkbox" name="channel" value="{escape(one.channel)}"{_checked(one.opted_in)}> '
+        f"{escape(_channel(one.channel))}</label></p>"
+        for one in shown.channels
+    )
+    takes = any(one.opted_in for one in shown.channels if one.channel == shown.channel) and not shown.global_opt_out
+    quick = (
+        f'<form method="post"><input type="hidden" name="List-Unsubscribe" value="One-Click">'
+        f"<p><button>Unsubscribe from {escape(_channel(shown.channel).lower())}</button></p></form><h2>Or choose</h2>"
+        if takes
+        else ""
+    )
+    return _page(
+        title,
+        f"""
+<h1>{escape(title)}</h1>
+{told}{quick}
+<form method="post">
+{boxes}
+<p><label><input type="checkbox" name="global" value="1"{_checked(shown.global_opt_out)}> Nothing at all, whatever is
+chosen above</label></p>
+<p><button>Save</button></p>
+</form>
+""",
+        head=_UNLISTED,
+    )
+
+
+def dead_link(*, is_expired: bool) -> bytes:
+    """The page behind a link that leads nowhere."""
+    title = "This link has expired" if is_expired else "This link leads nowhere"
+    hint = "The link in the newest message you have got works."
+    if not is_expired:
+        hint = f"It may have been cut off on its way. {hint}"
+    return _page(title, f"<h1>{title}</h1><p>{hint}</p>", head=_UNLISTED)
+
+
 def codes_of_refusals() -> list[str]:
     """Every code a problem can have, sorted: the services' reasons and the gateway's own."""
     reasons = [name.removeprefix("ERROR_REASON_").lower() for name, number in ErrorReason.items() if number]
@@ -98,9 +144,17 @@ def _row(route: Route) -> str:
     )
 
 
-def _page(title: str, body: str) -> bytes:
+def _checked(is_checked: bool) -> str:
+    return " checked" if is_checked else ""
+
+
+def _channel(channel: str) -> str:
+    return _CHANNELS.get(channel, channel)
+
+
+def _page(title: str, body: str, head: str = "") -> bytes:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{body}</body></html>\n"
+        f"{head}<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{body}</body></html>\n"
     ).encode()

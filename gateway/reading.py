@@ -5,8 +5,11 @@ integers, nothing is nested deeper than 64, and of duplicate keys the last count
 Source: contract 1, Limits.
 """
 
+import email
+import email.message
 import re
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 from aiohttp import web
@@ -17,7 +20,10 @@ from gateway.shapes import check
 
 MAX_BODY: Final = 1 << 20
 MAX_EVENTS_BODY: Final = 5 << 20
+MAX_FORM: Final = 64 << 10
+MAX_FIELDS: Final = 100
 MAX_NESTING: Final = 64
+FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 _MAX_INT: Final = 2**63 - 1
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")  # nothing shorter leaves 64 bits
@@ -61,6 +67,20 @@ async def raw_body(request: web.Request, limit: int) -> bytes:
             raise too_large(f"The body has more than the {limit} bytes that are taken.")
         parts.append(chunk)
     return b"".join(parts) if len(parts) != 1 else parts[0]
+
+
+async def form_of(request: web.Request) -> list[tuple[str, str]]:
+    """The fields of a form, in their order; 415 unless it is one, 413 beyond 64 KiB or 100 fields."""
+    header = request.headers.get("Content-Type", FORMS[0])
+    media = require_media(header, FORMS)
+    data = await raw_body(request, MAX_FORM)
+    try:
+        fields = _parts(header, data) if media == FORMS[1] else parse_qsl(data.decode(), keep_blank_values=True)
+    except UnicodeDecodeError:
+        raise Problem(400, "bad_request", "The form is not UTF-8.") from None
+    if len(fields) > MAX_FIELDS:
+        raise too_large(f"The form has more than {MAX_FIELDS} fields.")
+    return fields
 
 
 def require_json(request: web.Request) -> None:
@@ -133,6 +153,20 @@ def nests_deeper(value: Any, limit: int) -> bool:
         if not level:
             return False
     return True
+
+
+def _parts(header: str, data: bytes) -> list[tuple[str, str]]:
+    """The fields of a multipart form; what is no field of text is passed over. The parser refuses nothing."""
+    head = b"Content-Type: " + header.encode("utf-8", "replace") + b"\r\n\r\n"
+    whole = email.message_from_bytes(head + data)
+    found = []
+    for part in whole.get_payload() if whole.is_multipart() else []:
+        if not isinstance(part, email.message.Message):
+            continue
+        name, value = part.get_param("name", header="content-disposition"), part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(value, bytes):
+            found.append((name, value.decode()))
+    return found
 
 
 def _checked(value: Any, component: str) -> dict[str, Any]:

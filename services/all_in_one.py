@@ -33,10 +33,11 @@ from services.analytics.app import Analytics
 from services.authoring.app import Authoring
 from services.infra.clock import SystemClock
 from services.infra.devclock import DevClock
-from services.infra.documents.port import Collection, Documents, Insert, Replace
+from services.infra.documents.port import Collection, Documents, Insert, Replace, StoreUnavailable
 from services.infra.grpc.channel import connect
 from services.infra.grpc.errors import refusal_of
 from services.infra.grpc.server import Server
+from services.infra.log.port import LogUnavailable
 from services.infra.machinery import machinery
 from services.infra.settings import ServeSettings, SettingsInvalid
 from services.infra.sqlite.engine import CannotOpen
@@ -98,17 +99,17 @@ def serve(
     except CannotOpen as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    except OSError as error:
+    except (OSError, StoreUnavailable, LogUnavailable) as error:
         sys.stderr.write(f"The server cannot start: {error}\n")
         return 1
 
 
 async def _serve(settings: ServeSettings, on_ready: Ready | None) -> int:
-    stop = asyncio.Event()
+    stop, died = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.set_exception_handler(_exit_on_a_dead_loop(stop))
+    loop.set_exception_handler(_exit_on_a_dead_loop(stop, died))
     async with running(settings) as at:
         if at.new_session is not None and settings.bootstrap_token is None:
             _say(f"Owner's session of workspace {PROJECT_KEY}: {at.new_session}")
@@ -117,7 +118,7 @@ async def _serve(settings: ServeSettings, on_ready: Ready | None) -> int:
             token = settings.bootstrap_token.get_secret_value() if settings.bootstrap_token else at.new_session
             await asyncio.get_running_loop().run_in_executor(None, on_ready, at.url, token)
         await stop.wait()
-    return 0
+    return 1 if died.is_set() else 0
 
 
 @asynccontextmanager
@@ -134,7 +135,17 @@ async def running(settings: ServeSettings, senders: Mapping[str, Sender] | None 
             clock.move(kept.offset_ms)
         ttl = int(settings.session_ttl.total_seconds() * 1000)
         authoring = Authoring(documents, log, clock, session_ttl_ms=ttl, telemetry=telemetry)
-        runtime = Runtime(documents, log, clock, senders=senders, is_alone=True, telemetry=telemetry)
+        site = _Site(settings)
+        runtime = Runtime(
+            documents,
+            log,
+            clock,
+            senders=senders,
+            is_alone=True,
+            allow_private_hosts=settings.allow_private_hosts,
+            telemetry=telemetry,
+            public_url=lambda: site.url,
+        )
         analytics = Analytics(documents, log, clock, telemetry=telemetry)
         folder = tempfile.mkdtemp(prefix="journeys-")
         servers: list[Server] = []
@@ -154,6 +165,7 @@ async def running(settings: ServeSettings, senders: Mapping[str, Sender] | None 
                 servers.append(server)
             session = await _bootstrap(addresses["authoring"], settings)
             async with _gateway(settings, addresses, telemetry) as url:
+                site.url = settings.public_url or url
                 for server in servers:
                     await server.serving(True)
                 yield Running(url, session)
@@ -163,6 +175,13 @@ async def running(settings: ServeSettings, senders: Mapping[str, Sender] | None 
             for service in reversed(opened):
                 await service.close()
             shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Site:
+    """Where people find us: what the settings say, else the address the gateway has, or will have once it is up."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self.url = settings.public_url or f"http://{settings.http_host}:{settings.http_port}"
 
 
 @asynccontextmanager
@@ -245,13 +264,18 @@ def _saving(documents: Documents) -> Callable[[int], Awaitable[None]]:
     return save
 
 
-def _exit_on_a_dead_loop(stop: asyncio.Event) -> Callable[[asyncio.AbstractEventLoop, Mapping[str, Any]], None]:
-    """A service whose loop ended by an error must not go on looking well: the process ends and is restarted."""
+def _exit_on_a_dead_loop(
+    stop: asyncio.Event, died: asyncio.Event
+) -> Callable[[asyncio.AbstractEventLoop, Mapping[str, Any]], None]:
+    """A service whose loop ended by an error must not go on looking well: the process ends, with status 1 so that
+    whoever looks after it starts another.
+    """
 
     def handle(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
         error = context.get("exception")
         logger.error("loop.error", message=context.get("message"), error=repr(error), exc_info=error)
         if str(context.get("message", "")).startswith("a loop of"):
+            died.set()
             stop.set()
 
     return handle

@@ -32,8 +32,8 @@ class LocalServer:
 
 
 @contextmanager
-def local_server(data: Path, log: Path) -> Iterator[LocalServer]:
-    """Run a server with a development clock on `data` until the block ends.
+def local_server(data: Path | None, log: Path) -> Iterator[LocalServer]:
+    """Run a server with a development clock until the block ends; it keeps its data in `data`, or in memory.
 
     Raises Failed, with the last line of its log, if it does not get ready or is gone at the end.
     """
@@ -48,7 +48,8 @@ def local_server(data: Path, log: Path) -> Iterator[LocalServer]:
         "JOURNEYS_DEV_CLOCK": "1",
         "JOURNEYS_LOG_LEVEL": "warning",
     }
-    command = [sys.executable, "-m", "journeys_cli", "serve", "--port", str(port), "--data", str(data)]
+    keep = ["--memory"] if data is None else ["--data", str(data)]
+    command = [sys.executable, "-m", "journeys_cli", "serve", "--port", str(port), *keep]
     with log.open("wb") as output:
         # A session of its own: Ctrl-C reaches us alone, and we end it in order.
         process = subprocess.Popen(  # noqa: S603 - our own interpreter with fixed arguments
@@ -87,7 +88,8 @@ def _await_ready(server: LocalServer, process: "subprocess.Popen[bytes]", log: P
             except httpx2.HTTPError:
                 pass
             time.sleep(0.05)
-    raise Failed(f"the server did not start: {_last_line(log)}")
+    state = f"was not ready in {READY_SECONDS:.0f} seconds" if process.poll() is None else "did not start"
+    raise Failed(f"the server {state}: {_last_line(log)}")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

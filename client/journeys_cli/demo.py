@@ -72,14 +72,18 @@ def demo(
     """Walk a file of recorded events through the example journeys, and print what became of everybody.
 
     Starts a server of its own, imports the people, publishes the journeys, moves the server's clock to each event's
-    time before it is posted, and lets ninety days pass after the last. Needs no running server.
+    time before it is posted, and lets ninety days pass after the last. Needs no running server. Without --data that
+    server keeps everything in memory.
     """
     began = time.monotonic()
     story = read_story(events, people, journeys)
     with _directory(data) as home, _ended_in_order():
         from journeys_cli.child import local_client, local_server
 
-        with local_server(home / "data", home / "server.log") as server, local_client(server) as client:
+        with (
+            local_server(None if data is None else home / "data", home / "server.log") as server,
+            local_client(server) as client,
+        ):
             report = perform(client, story)
             report.seconds = round(time.monotonic() - began, 1)
             if data is not None:
@@ -135,10 +139,10 @@ def perform(client: "Client", story: Story) -> Report:
     counts = Counts(lines=story.tally.lines, refused=list(story.refused))
     started_at = clock.now()
     span = (story.tally.last_at - story.tally.first_at) if story.tally.first_at and story.tally.last_at else timedelta()
-    with progress("Walking", int((span + AFTERWARDS) / _DAY), unit="days") as bar:
+    with progress("Starting, day", int((span + AFTERWARDS) / _DAY), unit="days") as bar:
 
         def watch(now: Any) -> None:
-            bar.at(int((now - started_at) / _DAY), f"Walking, {now - shift:%Y-%m-%d}")
+            bar.at(int((now - started_at) / _DAY), f"{now - shift:%Y-%m-%d}, day")
 
         published = [doc["journey"] for doc, made in zip(story.journeys, installed, strict=True) if made.version]
         alone = close_calls(story.lines, lengths_of(published), SAME_MOMENT + _DAWDLING)

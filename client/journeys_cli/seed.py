@@ -44,10 +44,10 @@ def seed(client: "Client", patience_seconds: float = 10.0) -> Seeded:
     document = examples.read_journey_file(examples.folder() / JOURNEY)
     wanted = document["journey"]["id"]
     present = {journey["id"]: journey["status"] for journey in client.journeys.list(page_size=500)}
-    if present.keys() - {wanted}:
-        return Seeded(None)
     if present.get(wanted, "draft") != "draft" and next(client.executions.list(wanted, page_size=1), None) is not None:
         return Seeded(wanted, people=0, waiting=_count(client, wanted, "waiting"))
+    if present.keys() - {wanted}:
+        return Seeded(None)
     client.workspace.update({"holdout": {"percent": 0}})  # who tries it out shall not be held back by the draw
     imported = client.subjects.import_((examples.folder() / PEOPLE).read_bytes())
     installed = examples.install(client, document)

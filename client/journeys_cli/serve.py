@@ -50,6 +50,9 @@ def serve(
     """
     if memory and (data is not None or store is not None or log is not None):
         raise typer.BadParameter("does not go together with --data, --store or --log", param_hint="--memory")
+    if demo:
+        # A newcomer shall see the lines to try, not a page of requests above them.
+        os.environ.setdefault("JOURNEYS_LOG_LEVEL", "warning")
     from services.all_in_one import serve as serve_all
 
     raise typer.Exit(

@@ -175,8 +175,58 @@ class Message(Dto, kw_only=True):
         )
 
 
+class MessageEvent(Dto, kw_only=True):
+    """What a provider said of a message; `permanent` of a bounce."""
+
+    type: str
+    at: Time
+    permanent: bool
+
+
+class MessageEvents(Dto, kw_only=True):
+    """All that providers said of a message, oldest first."""
+
+    message_id: str
+    events: list[MessageEvent]
+
+    @classmethod
+    def from_proto(cls, message_id: str, reply: pb.RecordMessageEventResponse) -> Self:
+        """The answer to feedback."""
+        events = [
+            MessageEvent(type=event.type, at=rfc3339(event.at_ms), permanent=event.permanent) for event in reply.events
+        ]
+        return cls(message_id=message_id, events=events)
+
+
+class InAppMessage(Dto, kw_only=True):
+    """A message in a person's in-app store."""
+
+    message_id: str
+    title: str
+    body: str
+    data: JsonObject
+    sent_at: Time
+    read_at: Time | None
+    journey_id: str
+    step_id: str
+
+    @classmethod
+    def from_proto(cls, message: pb.InAppMessage) -> Self:
+        """A message."""
+        return cls(
+            message_id=message.message_id,
+            title=message.title,
+            body=message.body,
+            data=json_object(message.data_json),
+            sent_at=rfc3339(message.sent_at_ms),
+            read_at=optional_time(message, "read_at_ms"),
+            journey_id=message.journey_id,
+            step_id=message.step_id,
+        )
+
+
 class AuditEntry(Dto, kw_only=True):
-    """One line of a journey's timeline."""
+    """One line of a journey's timeline, or of the workspace's."""
 
     timestamp: Time
     actor: str

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import msgspec
 from aiohttp import web
-from journeys.analytics.v1.analytics_service_pb2 import GetStepStatsRequest, ListAuditRequest
+from journeys.analytics.v1.analytics_service_pb2 import GetStepStatsRequest, ListAuditRequest, ListAuditResponse
 from journeys.authoring.v1.authoring_service_pb2 import GetJourneyRequest
 from journeys.events.v1.customer_event_pb2 import CustomerEvent
 from journeys.runtime.v1.runtime_service_pb2 import (
@@ -29,6 +29,12 @@ from gateway.replies import PAGING, json_reply, list_reply, page_of, resource_re
 from gateway.routes.journeys import load_journey
 
 _TEXT = {"type": "string"}
+AUDIT_FILTERS = (
+    *PAGING,
+    Query("action", "Actions that begin with this.", _TEXT),
+    Query("actor", "Only this user's, or `system`.", _TEXT),
+    Query("executionId", "Only this execution's.", _TEXT),
+)
 
 
 @route(
@@ -144,34 +150,28 @@ async def retry_execution(request: web.Request) -> web.Response:
     return resource_reply(Execution.from_proto(reply.execution))
 
 
-@route(
-    "GET",
-    "/api/journeys/{id}/audit",
-    role=Role.VIEWER,
-    reply=list[AuditEntry],
-    query=(
-        *PAGING,
-        Query("action", "Actions that begin with this.", _TEXT),
-        Query("actor", "Only this user's, or `system`.", _TEXT),
-        Query("executionId", "Only this execution's.", _TEXT),
-    ),
-)
+@route("GET", "/api/journeys/{id}/audit", role=Role.VIEWER, reply=list[AuditEntry], query=AUDIT_FILTERS)
 async def list_audit(request: web.Request) -> web.Response:
     """The journey's timeline, authoring and runtime, newest first, 200 a page.
 
     200; 404.
     """
-    message = ListAuditRequest(workspace=workspace(request), journey_id=path_id(request), page=page_of(request, 200))
+    reply = await audit_page(request, path_id(request))
+    if not reply.entries and query_text(request, "cursor") is None:
+        await load_journey(request)
+    return list_reply(request, [AuditEntry.from_proto(entry) for entry in reply.entries], reply.next_cursor)
+
+
+async def audit_page(request: web.Request, journey_id: str) -> ListAuditResponse:
+    """The part of a timeline that is asked for; `journey_id` is empty for the workspace's own."""
+    message = ListAuditRequest(workspace=workspace(request), journey_id=journey_id, page=page_of(request, 200))
     if (action := query_text(request, "action")) is not None:
         message.action_prefix = action
     if (actor := query_text(request, "actor")) is not None:
         message.actor = actor
     if (execution := query_text(request, "executionId")) is not None:
         message.execution_id = execution
-    reply = await request.app[ANALYTICS].ListAudit(message)
-    if not reply.entries and not message.page.HasField("cursor"):
-        await load_journey(request)
-    return list_reply(request, [AuditEntry.from_proto(entry) for entry in reply.entries], reply.next_cursor)
+    return await request.app[ANALYTICS].ListAudit(message)
 
 
 @route("GET", "/api/journeys/{id}/step-stats", role=Role.VIEWER, reply=list[StepStats])

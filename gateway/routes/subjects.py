@@ -20,7 +20,7 @@ from journeys.runtime.v1.subject_service_pb2 import (
 from journeys.runtime.v1.subject_service_pb2 import Subject as SubjectProto
 
 from gateway.context import SUBJECTS, path_id, query_text, workspace
-from gateway.declaration import Query, Role, not_yet, route
+from gateway.declaration import Query, Role, route
 from gateway.dto.people import Imported, Subject, Suppression
 from gateway.imports import MEDIA, import_lines
 from gateway.reading import body_of, optional_body_of, require_media
@@ -196,7 +196,3 @@ async def _suppression(request: web.Request) -> Suppression:
 
 async def _suppression_etag(request: web.Request) -> str:
     return digest_of(await _suppression(request))
-
-
-not_yet("GET", "/preferences/{token}", role=Role.PUBLIC, name="show_preferences", what="The preferences page")
-not_yet("POST", "/preferences/{token}", role=Role.PUBLIC, name="change_preferences", what="The preferences page")

@@ -20,10 +20,12 @@ from journeys.authoring.v1.workspace_service_pb2 import Workspace as WorkspacePr
 
 from gateway.context import AUTHENTICATOR, WORKSPACES, path_id
 from gateway.context import workspace as workspace_of
-from gateway.declaration import Role, not_yet, route
+from gateway.declaration import Role, route
+from gateway.dto.running import AuditEntry
 from gateway.dto.workspace import ApiKey, Member, NewApiKey, workspace
 from gateway.reading import body_of
 from gateway.replies import PAGING, if_match, list_reply, nothing, page_of, resource_reply, segment
+from gateway.routes.executions import AUDIT_FILTERS, audit_page
 from gateway.schemas.workspace import SETTINGS
 
 
@@ -160,8 +162,15 @@ async def delete_api_key(request: web.Request) -> web.Response:
     return nothing()
 
 
+@route("GET", "/api/workspace/audit", role=Role.VIEWER, reply=list[AuditEntry], query=AUDIT_FILTERS)
+async def workspace_audit(request: web.Request) -> web.Response:
+    """The workspace's timeline: settings, members, keys, preferences, suppressions; newest first, 200 a page.
+
+    200.
+    """
+    reply = await audit_page(request, "")
+    return list_reply(request, [AuditEntry.from_proto(entry) for entry in reply.entries], reply.next_cursor)
+
+
 def _workspace_reply(shown: WorkspaceProto) -> web.Response:
     return resource_reply(workspace(shown), etag=shown.etag)
-
-
-not_yet("GET", "/api/workspace/audit", role=Role.VIEWER, name="workspace_audit", what="The workspace's audit log")

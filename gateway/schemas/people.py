@@ -37,5 +37,16 @@ COMPONENTS: Final[dict[str, Schema]] = {
         "type": "string",
         "description": "NDJSON, or CSV whose header holds dotted paths with :number, :boolean or :list.",
     },
+    "PreferencesForm": {
+        "type": "object",
+        "description": "`List-Unsubscribe=One-Click` (RFC 8058) opts out of the channel of the message the link stood "
+        "in; otherwise the page's own form: of the channels `shown`, those in `channel` are opted in.",
+        "properties": {
+            "List-Unsubscribe": {"type": "string", "const": "One-Click"},
+            "shown": TEXTS,
+            "channel": TEXTS,
+            "global": {"type": "string"},
+        },
+    },
     "SuppressionPut": closed({"reason": TEXT}, ignored=("address", "createdAt", "etag")),
 }

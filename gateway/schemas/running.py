@@ -5,10 +5,12 @@ Source: contract 3 (Events in, Manual start), 6 and 7.
 
 from typing import Final
 
-from gateway.schemas.words import ANY_OBJECT, DURATION, TEXT, TIME, Schema, closed, items, ref
+from gateway.schemas.words import ANY_OBJECT, BOOLEAN, DURATION, TEXT, TIME, Schema, choice, closed, items, ref
 
 # The limit of 200 bytes is no keyword of JSON Schema: `require_short` and intake.py look at it.
 _EVENT_ID: Final[Schema] = {"type": "string", "minLength": 1, "description": "At most 200 bytes of UTF-8."}
+
+FEEDBACK: Final = ("delivered", "opened", "clicked", "bounced", "complained", "unsubscribed")
 
 COMPONENTS: Final[dict[str, Schema]] = {
     "Event": closed(
@@ -36,5 +38,6 @@ COMPONENTS: Final[dict[str, Schema]] = {
         ["projectKey", "journeyId", "endUserId", "eventId"],
     ),
     "Dispatch": closed({"projectKey": TEXT, "executionId": TEXT, "executionArn": TEXT}, ["projectKey"]),
+    "ProviderFeedback": closed({"type": choice(*FEEDBACK), "permanent": BOOLEAN}, ["type"]),
     "ClockAdvance": closed({"advance": DURATION}, ["advance"]),
 }

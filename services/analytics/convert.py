@@ -112,13 +112,14 @@ def _rows_from_record(record: ExecutionRecord, stored: Stored) -> list[Row]:
     rows = []
     for i, entry in enumerate(record.entries):
         entry_id, action = entry.id or f"{record.key}:{record.state.transition}:{i}", entry.action
+        actor = entry.actor or SYSTEM
         row = Row(
             key=row_key(workspace, execution_id, entry_id),
             journey=journey,
-            notable=journey if is_notable(SYSTEM, action) else None,
+            notable=journey if is_notable(actor, action) else None,
             at_ms=entry.at_ms,
             seq=sequence(stored.topic, stored.partition, stored.offset, i),
-            actor=SYSTEM,
+            actor=actor,
             action=action,
             step_id=entry.step_id,
             end_user_id=user,

@@ -6,6 +6,7 @@
     +-- Forbidden            known, but not allowed
     +-- OverPlan             the workspace's own limit
     +-- Missing              not there, or another workspace's
+    |   +-- Expired          was there, for a time
     +-- Duplicate            the id is taken
     +-- Stale                made from an older state
     |   +-- Unmatched        ... and the caller had sent `If-Match`
@@ -99,6 +100,13 @@ class Missing(Refused):
 
     def __init__(self, what: str, name: str) -> None:
         super().__init__("not_found", f"There is no {what} {name!r}.")
+
+
+class Expired(Missing):
+    """A link that was good for a time."""
+
+    def __init__(self, message: str) -> None:
+        Refused.__init__(self, "link_expired", message)
 
 
 class Duplicate(Refused):

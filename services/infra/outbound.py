@@ -8,6 +8,7 @@ Source: contract 2.1 (webhook) and 7; the IANA special-purpose address registrie
 
 import asyncio
 import ipaddress
+import re
 import socket
 import ssl
 import time
@@ -32,6 +33,8 @@ KEEP_ALIVE_S: Final = 4.0
 CONNECTIONS: Final = 200
 CONNECTIONS_PER_HOST: Final = 20  # one slow server must not take the way out from all others
 LOOKUPS: Final = 8  # threads of our own: a slow name server must not hold up whoever else uses the default ones
+
+_HOST: Final = re.compile(r"[A-Za-z0-9._:%-]+")  # a name in its ASCII form or an address
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -198,10 +201,10 @@ class Outbound:
             host, port = url.raw_host, url.port
         except ValueError:
             raise AddressRefused("This is no URL.") from None
-        if url.scheme not in ("http", "https") or not host or not port or len(text) > MAX_URL:
+        if url.scheme not in ("http", "https") or not host or not port or not _HOST.fullmatch(host):
             raise AddressRefused("Only http and https URLs with a host are called.")
-        if not text.isprintable():
-            raise AddressRefused("The URL holds characters that no URL has.")
+        if not text.isprintable() or len(text) > MAX_URL:
+            raise AddressRefused("The URL holds characters that no URL has, or is too long.")
         if url.raw_user is not None or url.raw_password is not None:
             raise AddressRefused("A URL with credentials is not called: put them into a header.")
         if is_address(host) and not self.targets.allowed(host, port, host):  # a literal skips the resolver

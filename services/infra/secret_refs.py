@@ -70,7 +70,9 @@ def _content(name: str) -> str:
             data = file.read(MAX_BYTES + 1)
         text = data.decode()
     except OSError as error:
-        raise CannotResolve(f"The file {name} cannot be read: {(error.strerror or 'no reason given').lower()}.") from None
+        raise CannotResolve(
+            f"The file {name} cannot be read: {(error.strerror or 'no reason given').lower()}."
+        ) from None
     except UnicodeDecodeError:
         raise CannotResolve(f"The file {name} is not UTF-8 text.") from None
     except (RuntimeError, ValueError):  # a loop of links, no home, a null byte

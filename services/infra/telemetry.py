@@ -71,10 +71,11 @@ def set_up_logging(level: str = "info", form: str = "auto", stream: TextIO | Non
     """Send every log line of this process, third parties' too, to `stream` (stderr).
 
     `level`: debug, info, warning, error. `form`: json (a line an object), console, or auto (console at a terminal).
-    May be repeated; loggers that have already written keep what they had.
+    May be repeated; loggers that have already written keep what they had. A line that cannot be written is lost.
     """
     stream = stream or sys.stderr
     console = form == "console" or (form == "auto" and stream.isatty())
+    lossy: Any = _Lossy(stream)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -90,10 +91,10 @@ def set_up_logging(level: str = "info", form: str = "auto", stream: TextIO | Non
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(lossy),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(lossy)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -110,6 +111,29 @@ def silence(*names: str) -> None:
     """Let these third-party loggers speak only from a warning on."""
     for name in names:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Lossy:
+    """A stream that loses what it cannot write.
+
+    structlog lets the error through to whoever logs. With stderr on the disk that is full, the warning of a cycle
+    that will be tried again took the cycle's work with it, and 503 became 500.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            return 0
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            pass
 
 
 def only_ids(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -9,11 +9,13 @@ from services.infra.process import run_alone
 from services.infra.settings import RuntimeSettings, ServiceSettings
 from services.infra.telemetry import Telemetry
 from services.runtime.app import Runtime
+from services.runtime.preferences import DEFAULT_URL
 
 
 def _made(documents: Documents, log: Log, clock: Clock, settings: ServiceSettings, telemetry: Telemetry) -> Runtime:
     alone = settings.log in ("embedded", "memory")
-    return Runtime(documents, log, clock, is_alone=alone, telemetry=telemetry)
+    public_url = settings.public_url or DEFAULT_URL
+    return Runtime(documents, log, clock, is_alone=alone, allow_private_hosts=settings.allow_private_hosts, telemetry=telemetry, public_url=lambda: public_url)
 
 
 if __name__ == "__main__":

@@ -11,17 +11,22 @@ from services.infra.clock import Clock
 from services.infra.documents.port import Documents
 from services.infra.liquid import TemplateFailed, render
 from services.infra.log.port import Listener, Log, Subscription
+from services.infra.outbound import Outbound, Targets
 from services.infra.telemetry import Telemetry
 from services.runtime.acks import Acks
+from services.runtime.acts import Acts
 from services.runtime.audience_evaluation import AudienceEvaluation
 from services.runtime.catalog import Catalog
 from services.runtime.collections import COLLECTIONS, COMMANDS, EVENTS, TOPICS
 from services.runtime.commands import Commands
 from services.runtime.dispatcher import Dispatcher
 from services.runtime.engine import Engine
+from services.runtime.hook_calls import HookCalls
 from services.runtime.ingestion import Ingestion
 from services.runtime.intake import Intake
+from services.runtime.messages import Messages
 from services.runtime.ownership import Ownership
+from services.runtime.preferences import DEFAULT_URL, Links, Preferences
 from services.runtime.queries import Queries
 from services.runtime.senders.port import Sender
 from services.runtime.servicer import RuntimeServicer
@@ -31,6 +36,7 @@ from services.runtime.subjects import Subjects
 from services.runtime.suppressions import Suppressions
 from services.runtime.sweeps import Sweeps
 from services.runtime.timers import Timers
+from services.runtime.webhooks import WebhookCaller
 
 GROUP = "runtime"
 _HANDLING = 3  # the loops that handle what was taken come first: engine, acknowledgements, dispatcher
@@ -51,7 +57,9 @@ class Runtime:
         *,
         senders: Mapping[str, Sender] | None = None,
         is_alone: bool = False,
+        allow_private_hosts: Sequence[str] = (),
         telemetry: Telemetry | None = None,
+        public_url: Callable[[], str] = lambda: DEFAULT_URL,
     ) -> None:
         self._documents = documents
         self._log = log
@@ -60,14 +68,23 @@ class Runtime:
         self.catalog = Catalog(log)
         self.acks = Acks()
         self.ownership = Ownership(documents, log)
-        self.subjects = Subjects(documents, clock, self._profiles_changed)
-        self.dispatcher = Dispatcher(documents, log, self.catalog, clock, self.acks, senders)
+        acts = Acts(log, self.catalog.known)
+        self.subjects = Subjects(documents, clock, self._profiles_changed, acts)
+        self.suppressions = Suppressions(documents, clock, acts)
+        self.preferences = Preferences(self.subjects, self.catalog, clock)
+        self.messages = Messages(documents, clock, self.subjects, self.suppressions, self._profiles_changed)
+        links = Links(self.catalog, public_url)
+        self.dispatcher = Dispatcher(documents, log, self.catalog, clock, self.acks, senders, links)
+        self.outbound = Outbound(Targets(allow_private_hosts))
+        caller = WebhookCaller(self.outbound, clock)
+        self.hooks = HookCalls(log, self.catalog, clock, self.acks, caller)
         self.engine = Engine(
             documents,
             log,
             self.catalog,
             clock,
             dispatcher=self.dispatcher,
+            hooks=self.hooks,
             subjects=self.subjects,
             acks=self.acks,
             ownership=self.ownership,
@@ -79,7 +96,6 @@ class Runtime:
         self.ingestion = Ingestion(documents, log, self.catalog, clock)
         self.commands = Commands(documents, log, self.catalog, self.engine, clock)
         self.queries = Queries(documents, self.catalog)
-        self.suppressions = Suppressions(documents, clock)
         self.evaluation = AudienceEvaluation(documents, self.catalog, clock)
         self._subscription: Subscription | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,8 +114,8 @@ class Runtime:
 
     def servicers(self) -> list[tuple[Callable[[Any, Any], None], object, str]]:
         """What a gRPC server has to be given."""
-        runtime = RuntimeServicer(self.ingestion, self.commands, self.queries, self.evaluation)
-        subjects = SubjectServicer(self.subjects, self.suppressions)
+        runtime = RuntimeServicer(self.ingestion, self.commands, self.queries, self.messages, self.evaluation)
+        subjects = SubjectServicer(self.subjects, self.suppressions, self.preferences)
         return [
             (add_RuntimeServiceServicer_to_server, runtime, "journeys.runtime.v1.RuntimeService"),
             (add_SubjectServiceServicer_to_server, subjects, "journeys.runtime.v1.SubjectService"),
@@ -120,6 +136,7 @@ class Runtime:
         for task in self._tasks:
             task.cancel()
         self.engine.kill()
+        await self.outbound.close()
         if self._subscription is not None:
             await self._subscription.close()  # the group notices; nothing is committed
 
@@ -129,6 +146,8 @@ class Runtime:
             task.cancel()
         await self.engine.close()
         await self.dispatcher.close()
+        await self.hooks.close()
+        await self.outbound.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

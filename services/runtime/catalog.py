@@ -18,7 +18,7 @@ from services.domain.execution.triggers import Rules
 from services.domain.execution.version import Version, compile_version
 from services.domain.journey.lifecycle import State
 from services.domain.journey.model import Graph, InSegment, Trigger, WaitUntilCondition
-from services.domain.journey.needs import needs_of
+from services.domain.journey.needs import Needs, needs_of
 from services.domain.journey.predicate import Audience
 from services.domain.journey.reading import read_settings, read_steps
 from services.infra.log.port import Log, Stored
@@ -58,7 +58,7 @@ class _Known:
     heard: frozenset[str] | None = None
     awaits_profiles: bool | None = None
     hears_all: bool = False
-    counted: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)
+    counted: dict[tuple[str, int], Needs] = field(default_factory=dict)
 
     def changed(self) -> None:
         """Forget what was made from former records."""
@@ -99,6 +99,12 @@ class Catalog:
         """A workspace's rules."""
         known = self._known.get(workspace)
         return known.info if known else None
+
+    async def known(self, workspace: str) -> WorkspaceInfo | None:
+        """A workspace's rules; the log is read where nothing is known of it yet. Raises LogUnavailable."""
+        if self.workspace(workspace) is None:
+            await self.refresh()
+        return self.workspace(workspace)
 
     def rules(self, workspace: str) -> Rules:
         """What a workspace says about messages: quiet hours and caps."""
@@ -185,16 +191,14 @@ class Catalog:
         known = self._known.get(workspace)
         if known is None or not version.audience_ids:
             return version.event_names
-        name = (version.journey_id, version.number)
-        is_ours = self._compiled.get((workspace, *name)) is version  # a draft may bear the number of a version
-        found = known.counted.get(name) if is_ours else None
-        if found is None:
-            found = version.event_names
-            for audience_id in version.audience_ids:
-                found |= needs_of(InSegment(audience_id), known.audiences.get).event_names
-            if is_ours:
-                known.counted[name] = found
-        return found
+        return self._needs_of(workspace, known, version).event_names
+
+    def received_steps_of(self, workspace: str, version: Version) -> frozenset[str]:
+        """The steps whose messages the version's conditions ask about, those inside audiences included."""
+        known = self._known.get(workspace)
+        if known is None or not version.audience_ids:
+            return version.received_steps
+        return self._needs_of(workspace, known, version).step_ids
 
     def archived(self) -> list[tuple[str, str]]:
         """Workspace and id of every archived journey."""
@@ -204,6 +208,18 @@ class Catalog:
             for journey in known.journeys.values()
             if journey.status == State.ARCHIVED
         ]
+
+    def _needs_of(self, workspace: str, known: _Known, version: Version) -> Needs:
+        name = (version.journey_id, version.number)
+        is_ours = self._compiled.get((workspace, *name)) is version  # a draft may bear the number of a version
+        found = known.counted.get(name) if is_ours else None
+        if found is None:
+            found = Needs(version.event_names, step_ids=version.received_steps)
+            for audience_id in version.audience_ids:
+                found |= needs_of(InSegment(audience_id), known.audiences.get)
+            if is_ours:
+                known.counted[name] = found
+        return found
 
     def _has_read(self, ends: Mapping[int, int]) -> bool:
         positions = self._positions

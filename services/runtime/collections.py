@@ -4,6 +4,8 @@ Law: names of collections, fields and indexes are stored: choose once. Times are
 Source: runtime design 2.
 """
 
+from typing import Any
+
 import msgspec
 
 from services.domain.execution.caps import Reservation
@@ -66,8 +68,19 @@ EVENT_RECORDS: Collection[EventRecord] = Collection(
 )
 
 
+class MessageEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider said of a message: delivered, opened, clicked, bounced, complained, unsubscribed."""
+
+    type: str
+    at: int
+    permanent: bool = False
+
+
 class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """One send: its insert is the gate before a provider. `status`: sending, sent, failed, unknown."""
+    """One send: its insert is the gate before a provider. `status`: sending, sent, failed, unknown.
+
+    `addresses` are those it went to, as they are: no API shows them; feedback suppresses them.
+    """
 
     key: str  # the send id
     workspace: str
@@ -85,8 +98,12 @@ class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
     body: str = ""
     text: str = ""
     title: str = ""
+    data: dict[str, Any] = {}
+    addresses: tuple[str, ...] = ()
     sent_at: int | None = None
     reason: str | None = None
+    events: tuple[MessageEvent, ...] = ()  # each once
+    read_at: int | None = None
     revision: int = 1
 
 

@@ -30,7 +30,7 @@ from services.runtime.catalogue_records import (
     PublishedVersion,
     WorkspaceInfo,
 )
-from services.runtime.collections import MessageDocument
+from services.runtime.collections import MessageDocument, MessageEvent
 from services.runtime.paging import PageRequest
 from services.runtime.rules import rules_of
 from services.runtime.subject_documents import SubjectDocument, SuppressionDocument
@@ -62,7 +62,8 @@ def execution_to_proto(execution: Execution, *, whole: bool = False) -> runtime.
         correlation_id=ids.correlation_id(execution.execution_id, execution.step_id),
     )
     if whole:
-        message.history.extend(entry_to_proto(entry) for entry in execution.history)
+        # In the order of time: a send's result may have come a moment after what an event of its own time did.
+        message.history.extend(entry_to_proto(one) for one in sorted(execution.history, key=lambda one: one.at))
         message.context_json = json_bytes(execution.context)
         if (due := due_of(execution)) is not None:
             message.due_ms = due
@@ -100,6 +101,25 @@ def message_to_proto(document: MessageDocument) -> runtime.Message:
         end_user_id=document.end_user_id,
         title=document.title,
         text=document.text,
+    )
+
+
+def event_to_proto(event: MessageEvent) -> runtime.MessageEvent:
+    """What a provider said."""
+    return runtime.MessageEvent(type=event.type, at_ms=event.at, permanent=event.permanent)
+
+
+def in_app_to_proto(document: MessageDocument) -> runtime.InAppMessage:
+    """A message as the customer's app shows it."""
+    return runtime.InAppMessage(
+        message_id=document.key,
+        title=document.title,
+        body=document.body,
+        data_json=json_bytes(document.data),
+        sent_at_ms=document.at if document.sent_at is None else document.sent_at,
+        read_at_ms=document.read_at,
+        journey_id=document.journey_id,
+        step_id=document.step_id,
     )
 
 

@@ -13,7 +13,7 @@ import structlog
 
 from services.domain.execution import admission
 from services.domain.execution.caps import Reservation
-from services.domain.execution.execution import LEASE_MS, Execution, Intent, Occasion, troubled, with_due
+from services.domain.execution.execution import FOREVER, LEASE_MS, Execution, Intent, Occasion, troubled, with_due
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.planner import plan
 from services.domain.execution.triggers import (
@@ -49,7 +49,10 @@ _decode = msgspec.json.Decoder().decode
 
 @dataclass(slots=True)
 class Held:
-    """An execution on the desk. `stored` is the transition in the store, 0 for one that is not there yet."""
+    """An execution on the desk. `stored` is the transition in the store, 0 for one that is not there yet.
+
+    `is_inherited`: a former owner wrote it last, so nothing of what it promised is in anybody's hands.
+    """
 
     execution: Execution
     version: Version
@@ -58,6 +61,7 @@ class Held:
     promised: list[str] = field(default_factory=list)
     acked_entries: frozenset[str] = frozenset()
     acked_intents: tuple[str, ...] = ()
+    is_inherited: bool = False
 
 
 @dataclass(slots=True)
@@ -73,6 +77,8 @@ class Loaded:
     rules: Rules
     ledger: Ledger | None
     reservations: list[Reservation]
+    feedback: Mapping[tuple[str, str], Mapping[str, int]] = field(default_factory=dict)
+    # (execution id, step id) -> what providers said of its messages, and when; where conditions ask for it
 
 
 class Desk:
@@ -95,7 +101,9 @@ class Desk:
             version = catalog.version(execution.workspace_id, execution.journey_id, execution.journey_version)
             if version is None:
                 continue  # a version the catalogue lost: the execution stays as it is
-            held = self.held[key] = Held(execution, version, execution.transition)
+            held = self.held[key] = Held(
+                execution, version, execution.transition, is_inherited=execution.owner_epoch < epoch
+            )
             self._apply_acks(held, acks, now)
 
     def event(self, item: EventItem) -> None:
@@ -172,11 +180,11 @@ class Desk:
         self._plan(held, TimerDue(now), now)
         return held
 
-    def reclaim(self, held: Held, now: int, is_held: Callable[[str], bool], *, everything: bool) -> None:
-        """Renew the leases of intents and outbox that ran out (or, after a restart, all); what nobody holds is
-        promised again, so that the writer of this write acts on it.
+    def reclaim(self, held: Held, now: int, is_held: Callable[[str], bool]) -> None:
+        """Renew the leases of intents and outbox that ran out (or, of what a former owner promised, all); what nobody
+        holds is promised again, so that the writer of this write acts on it.
         """
-        execution = held.execution
+        execution, everything = held.execution, held.is_inherited
         intents = dict(execution.intents)
         for key, intent in execution.intents.items():
             if key in held.promised or intent.state == "new" or not (everything or intent.lease_until <= now):
@@ -268,7 +276,7 @@ class Desk:
 
     def _plan(self, held: Held, trigger: Trigger, now: int) -> bool:
         try:
-            made = plan(held.version, held.execution, trigger, self._view(held.version, now, trigger), held.stored + 1)
+            made = plan(held.version, held.execution, trigger, self._view(held, now, trigger), held.stored + 1)
         except Exception as error:  # one bad execution must not stop its neighbours: it is set aside, alone
             logger.exception("plan.failed", execution_id=held.execution.execution_id, trigger=type(trigger).__name__)
             self._take(held, troubled(held.execution, f"{type(error).__name__}: {error}", held.stored + 1, now))
@@ -304,8 +312,9 @@ class Desk:
         held.execution = _owned(execution, self._epoch)
         held.is_changed = True
 
-    def _view(self, version: Version, now: int, trigger: Trigger) -> View:
+    def _view(self, held: Held, now: int, trigger: Trigger) -> View:
         loaded, catalog = self._loaded, self._catalog
+        version, execution_id = held.version, held.execution.execution_id
         workspace = version.workspace_id
         journey = catalog.journey(workspace, version.journey_id)
         return View(
@@ -322,6 +331,9 @@ class Desk:
             ],
             render=lambda template, values: self._render(template, values, now),
             suppressed=loaded.suppressed,
+            received=lambda step_id, status: (
+                loaded.feedback.get((execution_id, step_id), {}).get(status, FOREVER) <= now
+            ),
             rules=loaded.rules,
             reservations=tuple(self._reservations),
             formers=[

@@ -8,7 +8,7 @@ Source: runtime design 7.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -31,6 +31,7 @@ from services.runtime.senders.port import OutboxSender, OutgoingMessage, Promise
 BATCH = 500
 CAPACITY = 10_000
 logger = structlog.get_logger(__name__)
+Links = Callable[[str, str, str, int], str]  # workspace, end user, channel, now in ms -> the preferences page
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Dispatcher:
         clock: Clock,
         acks: Acks,
         senders: Mapping[str, Sender] | None = None,
+        links: Links = lambda workspace, end_user_id, channel, now_ms: "",
     ) -> None:
         self._documents = documents
         self._log = log
@@ -77,6 +79,7 @@ class Dispatcher:
         self._clock = clock
         self._acks = acks
         self._senders = dict(senders or {})
+        self._links = links
         self._outbox = OutboxSender()
         self._queue: deque[Send] = deque()
         self._held: set[str] = set()
@@ -219,14 +222,22 @@ class Dispatcher:
         return _Ended(send, "unknown", at, "in_doubt")
 
     async def _update(self, document: MessageDocument, state: str, at: int, reason: str | None) -> None:
-        changed = msgspec.structs.replace(
-            document,
-            status=state,
-            sent_at=at if state == "sent" else None,
-            reason=reason,
-            revision=document.revision + 1,
-        )
-        await self._documents.write_many([Replace(MESSAGES, changed)])
+        while True:
+            changed = msgspec.structs.replace(
+                document,
+                status=state,
+                sent_at=at if state == "sent" else None,
+                reason=reason,
+                revision=document.revision + 1,
+            )
+            [outcome] = await self._documents.write_many([Replace(MESSAGES, changed)])
+            if outcome is not Outcome.CONFLICT:
+                return
+            # A provider's feedback came before the provider's answer.
+            current = await self._documents.get(MESSAGES, document.key)
+            if current is None or current.status != "sending":
+                return
+            document = current
 
     async def _finish(self, ended: list[_Ended]) -> None:
         """Publish what became of the sends, then note it for the executions' next write."""
@@ -263,7 +274,10 @@ class Dispatcher:
         if pinned is None or version is None:
             raise CannotRender(f"the version pins no communication {communication!r}")
         now = self._clock.now_ms()
-        return outgoing(execution, send.send_id, send.step_id, send.channel, pinned, send.profile, version.name, now)
+        link = self._links(execution.workspace_id, execution.subject_id, send.channel, now)
+        return outgoing(
+            execution, send.send_id, send.step_id, send.channel, pinned, send.profile, version.name, now, link
+        )
 
     def _document(
         self, send: Send, message: OutgoingMessage | None, status: str, reason: str | None
@@ -286,6 +300,8 @@ class Dispatcher:
             body=message.body if message else "",
             text=message.text if message else "",
             title=message.title if message else "",
+            data=dict(message.data) if message else {},
+            addresses=message.to if message else (),
             sent_at=now if status == "sent" else None,
             reason=reason,
         )

@@ -29,6 +29,7 @@ from services.runtime.collections import (
 )
 from services.runtime.desk import Desk, Held, RenderAt
 from services.runtime.dispatcher import Dispatcher, Send, send_of
+from services.runtime.hook_calls import HookCall, HookCalls
 from services.runtime.lanes import subject_of
 from services.runtime.loading import Asked, asked, load
 from services.runtime.ownership import Ownership
@@ -59,6 +60,7 @@ class Engine:
         clock: Clock,
         *,
         dispatcher: Dispatcher,
+        hooks: HookCalls,
         subjects: Subjects,
         acks: Acks,
         ownership: Ownership,
@@ -69,6 +71,8 @@ class Engine:
         self._catalog = catalog
         self._clock = clock
         self._dispatcher = dispatcher
+        self._hooks = hooks
+        hooks.on_settled = self._hasten
         self._subjects = subjects
         self._acks = acks
         self._ownership = ownership
@@ -105,7 +109,8 @@ class Engine:
 
     def is_idle(self) -> bool:
         """Nothing queued, planned, acted on or waiting to be acknowledged."""
-        return self.unfinished == 0 and not self._cycles and self._dispatcher.is_idle() and not len(self._acks)
+        is_acting = not (self._dispatcher.is_idle() and self._hooks.is_idle())
+        return self.unfinished == 0 and not self._cycles and not is_acting and not len(self._acks)
 
     async def room(self) -> None:
         """Wait while the lanes are full: what is not taken stays in the log."""
@@ -266,8 +271,7 @@ class Engine:
                 case DueItem() as due:
                     held = desk.due(due, now)
                     if held is not None:
-                        everything = held.execution.owner_epoch < self._ownership.epoch(need.subject.slot)
-                        desk.reclaim(held, now, self._dispatcher.holds, everything=everything)
+                        desk.reclaim(held, now, self._holds)
                 case AckItem():
                     pass  # the desk has applied what is known
 
@@ -276,6 +280,7 @@ class Engine:
         records: list[Record] = []
         published: list[Held] = []
         sends: list[Send] = []
+        calls: list[HookCall] = []
         effects: list[tuple[Execution, str, Intent]] = []
         for desk, held in applied:
             execution = held.execution
@@ -292,9 +297,12 @@ class Engine:
                     continue
                 if intent.kind == "profile":
                     effects.append((execution, key, intent))
+                elif intent.kind == "webhook":
+                    calls.append(HookCall(execution, key, intent, desk.profile, claimed_at))
                 else:
                     sends.append(self._send(execution, key, intent, desk.profile, claimed_at))
         await self._dispatcher.submit(sends)
+        self._hooks.submit(calls)
         if records:
             await self._log.append(EXECUTION_RECORDS, records)
             moment = time.monotonic()
@@ -306,6 +314,18 @@ class Engine:
             await self._apply_to_profile(execution, key, intent)
         if records or effects:
             self._dispatcher.settled.set()
+
+    def _holds(self, effect_id: str) -> bool:
+        return self._dispatcher.holds(effect_id) or self._hooks.holds(effect_id)
+
+    def _hasten(self, execution: Execution) -> None:
+        """Somebody stands still until this is written."""
+        if execution.key not in self._flushed:
+            self._flushed.add(execution.key)
+            done = self.submit(
+                execution.workspace_id, execution.subject_id, AckItem(execution.key, self._clock.now_ms())
+            )
+            done.add_done_callback(lambda _: self._flushed.discard(execution.key))
 
     def _send(self, execution: Execution, key: str, intent: Intent, profile: Profile, claimed_at: float) -> Send:
         return send_of(execution, key, intent.channel or "", profile, claimed_at, is_repeat=intent.attempts > 0)

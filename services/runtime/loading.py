@@ -97,13 +97,16 @@ async def load(
 ) -> list[tuple[Loaded, SubjectDocument | None]]:
     """Read for all of them at once."""
     executions = await _executions(documents, needs, recent)
-    full = [i for i, need in enumerate(needs) if not need.is_acks_only or _awaits_result(executions[i].values())]
+    full = [
+        i for i, need in enumerate(needs) if not need.is_acks_only or _awaits_result(executions[i].values(), catalog)
+    ]
     profiles = await documents.get_many(
         SUBJECTS, [f"{needs[i].subject.workspace}:{needs[i].subject.end_user_id}" for i in full]
     )
     documents_of: list[SubjectDocument | None] = [None] * len(needs)
     addresses: dict[int, set[str]] = {}
     queries: list[tuple[int, str]] = []
+    asked_about: dict[int, dict[str, tuple[str, str]]] = {}
     for i in full:
         need = needs[i]
         workspace = need.subject.workspace
@@ -113,12 +116,15 @@ async def load(
         for version in _versions(need, executions[i].values(), catalog):
             names |= catalog.event_names_of(workspace, version)
         queries.extend((i, name) for name in names)
-    suppressed, histories, places = await asyncio.gather(
+        if sends := _sends_asked_about(executions[i].values(), catalog):
+            asked_about[i] = sends
+    suppressed, histories, places, feedback = await asyncio.gather(
         documents.get_many(
             SUPPRESSIONS, list({f"{needs[i].subject.workspace}:{a}" for i, all_ in addresses.items() for a in all_})
         ),
         _histories(documents, needs, queries),
         _places(documents, needs, [i for i in full if needs[i].rules.has_caps], executions, now),
+        _feedback(documents, asked_about),
     )
     return [
         (
@@ -132,6 +138,7 @@ async def load(
                 rules=need.rules,
                 ledger=places[i][0] if i in places else None,
                 reservations=places[i][1] if i in places else [],
+                feedback=feedback.get(i, {}),
             ),
             documents_of[i],
         )
@@ -162,6 +169,39 @@ async def _places(
     asked_for = {one.execution_key for i in capped for one in held[i] if one.execution_key not in executions[i]}
     others = await documents.get_many(EXECUTIONS, [key for key in asked_for if key])
     return {i: (ledgers.get(needs[i].subject.key), living(held[i], {**others, **executions[i]}, now)) for i in capped}
+
+
+async def _feedback(
+    documents: Documents, asked_about: Mapping[int, Mapping[str, tuple[str, str]]]
+) -> dict[int, dict[tuple[str, str], dict[str, int]]]:
+    """What providers said of these messages: by (execution, step), each kind with when it was said first."""
+    if not asked_about:
+        return {}
+    messages = await documents.get_many(MESSAGES, [name for sends in asked_about.values() for name in sends])
+    found: dict[int, dict[tuple[str, str], dict[str, int]]] = {}
+    for i, sends in asked_about.items():
+        said = found[i] = {}
+        for name, step in sends.items():
+            for event in messages[name].events if name in messages else ():
+                kinds = said.setdefault(step, {})
+                kinds[event.type] = min(event.at, kinds.get(event.type, event.at))
+    return found
+
+
+def _sends_asked_about(executions: Iterable[Execution], catalog: Catalog) -> dict[str, tuple[str, str]]:
+    """Message ids of earlier sends of which conditions may ask what became, with their (execution, step)."""
+    found: dict[str, tuple[str, str]] = {}
+    for one in executions:
+        if one.status is not Status.RUNNING:
+            continue
+        version = catalog.version(one.workspace_id, one.journey_id, one.journey_version)
+        steps = catalog.received_steps_of(one.workspace_id, version) if version is not None else ()
+        if steps:
+            for key in (*one.results, *one.intents):
+                step = key.rpartition("-")[0]
+                if step in steps:
+                    found[f"{one.execution_id}-{key}"] = (one.execution_id, step)
+    return found
 
 
 async def _executions(
@@ -253,8 +293,16 @@ def _event_emails(payload: EventItem | CommandItem, versions: Sequence[Version])
     return {email for version in versions if (email := recipient(version, data))}
 
 
-def _awaits_result(executions: Iterable[Execution]) -> bool:
-    return any(one.wait is not None and one.wait.mode == "result" for one in executions)
+def _awaits_result(executions: Iterable[Execution], catalog: Catalog) -> bool:
+    """Whether the news of a send moves somebody on: its own step, or a condition that asks what became of it."""
+    for one in executions:
+        if one.wait is not None and one.wait.mode == "result":
+            return True
+        if one.wait is not None and one.wait.mode == "until_condition":
+            version = catalog.version(one.workspace_id, one.journey_id, one.journey_version)
+            if version is not None and version.received_steps:
+                return True
+    return False
 
 
 def _touched(command: CommandRecord) -> str:

@@ -13,9 +13,10 @@ from services.domain.errors import Fault, Invalid, Missing
 from services.domain.execution.execution import Execution
 from services.domain.execution.lifecycle import Status
 from services.infra.documents.port import Documents, Page
-from services.runtime.catalog import Catalog, WorkspaceInfo
+from services.runtime.catalog import Catalog
 from services.runtime.collections import EXECUTIONS, MESSAGES, MessageDocument
 from services.runtime.lanes import Subject, subject_of
+from services.runtime.messages import is_in_app
 from services.runtime.paging import PageRequest, page_of
 
 SHOWN = (Status.RUNNING, Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.ABORTED)
@@ -63,7 +64,7 @@ class Queries:
             journey, _, end_user_id, _ = ids.parts_of(execution_id)
         except ValueError:
             raise Missing("execution", execution_id) from None
-        info = await self._known(workspace)
+        info = await self._catalog.known(workspace)
         if info is None or journey != journey_id:
             raise Missing("execution", execution_id)
         subject = subject_of(workspace, info.subject_secret, end_user_id)
@@ -92,16 +93,16 @@ class Queries:
             index, equals = "by_journey", (workspace, only.journey_id)
         return await page_of(self._documents, MESSAGES, index, equals, page, _agrees(only), descending=True)
 
-    async def _subject(self, workspace: str, end_user_id: str) -> Subject | None:
-        info = await self._known(workspace)
-        return None if info is None else subject_of(workspace, info.subject_secret, end_user_id)
+    async def in_app(self, workspace: str, end_user_id: str, page: PageRequest) -> Page[MessageDocument]:
+        """What the person's in-app store holds. Raises Invalid for a foreign cursor."""
+        subject = await self._subject(workspace, end_user_id)
+        if subject is None:
+            return Page([])
+        return await page_of(self._documents, MESSAGES, "by_subject", (subject.key,), page, is_in_app, descending=True)
 
-    async def _known(self, workspace: str) -> WorkspaceInfo | None:
-        info = self._catalog.workspace(workspace)
-        if info is None:
-            await self._catalog.refresh()
-            info = self._catalog.workspace(workspace)
-        return info
+    async def _subject(self, workspace: str, end_user_id: str) -> Subject | None:
+        info = await self._catalog.known(workspace)
+        return None if info is None else subject_of(workspace, info.subject_secret, end_user_id)
 
 
 def _is_shown(execution: Execution) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 from journeys.events.v1.execution_record_pb2 import ArmChoice, ExecutionRecord, ExecutionState, HistoryRecord
 
-from services.domain import ids
 from services.domain.execution.execution import Entry, Execution
 from services.infra.log.port import Record
 from services.runtime.lanes import log_key
@@ -57,6 +56,7 @@ def record_of(execution: Execution, entries: Iterable[Entry], results: Mapping[s
                 step_id=entry.step_id,
                 action=entry.action,
                 metadata_json=_json.encode(metadata_of(execution, entry)),
+                actor=str(entry.detail.get("by", "")),
             )
             for entry in entries
         ],
@@ -65,12 +65,5 @@ def record_of(execution: Execution, entries: Iterable[Entry], results: Mapping[s
 
 
 def metadata_of(execution: Execution, entry: Entry) -> dict[str, Any]:
-    """What the audit says of an entry: the entry's own detail, and what ties it to its execution."""
-    return {
-        "executionId": execution.execution_id,
-        "stepId": entry.step_id,
-        "correlationId": ids.correlation_id(execution.execution_id, entry.step_id),
-        "endUserId": execution.subject_id,
-        "version": execution.journey_version,
-        **entry.detail,
-    }
+    """What an entry says beside what the record itself names (execution, step, person)."""
+    return {"version": execution.journey_version, **entry.detail}

@@ -14,7 +14,15 @@ from journeys.runtime.v1 import runtime_service_pb2_grpc as rpc
 from services.domain.execution.execution import Execution
 from services.infra.grpc.caller import actor_from
 from services.runtime.audience_evaluation import AudienceEvaluation
-from services.runtime.convert import execution_to_proto, json_bytes, message_to_proto, page_from_proto
+from services.runtime.convert import (
+    event_to_proto,
+    execution_to_proto,
+    in_app_to_proto,
+    json_bytes,
+    message_to_proto,
+    page_from_proto,
+)
+from services.runtime.messages import Messages
 from services.runtime.queries import MessageFilter, Queries
 
 EXECUTIONS_SHOWN, MESSAGES_SHOWN = 50, 100  # contract 1, limits
@@ -46,9 +54,15 @@ class RuntimeServicer(rpc.RuntimeServiceServicer):
     """Serves events, executions, messages and audience questions."""
 
     def __init__(
-        self, ingestion: Ingestion, commands: Commands, queries: Queries, evaluation: AudienceEvaluation
+        self,
+        ingestion: Ingestion,
+        commands: Commands,
+        queries: Queries,
+        messages: Messages,
+        evaluation: AudienceEvaluation,
     ) -> None:
         self._ingestion = ingestion
+        self._messages = messages
         self._commands = commands
         self._queries = queries
         self._evaluation = evaluation
@@ -107,6 +121,25 @@ class RuntimeServicer(rpc.RuntimeServiceServicer):
         page = await self._queries.messages(request.workspace, page_from_proto(request.page, MESSAGES_SHOWN), only)
         messages = [message_to_proto(message) for message in page.items]
         return pb.ListMessagesResponse(messages=messages, next_cursor=page.cursor)
+
+    async def RecordMessageEvent(
+        self, request: pb.RecordMessageEventRequest, context: Context
+    ) -> pb.RecordMessageEventResponse:
+        message = await self._messages.record(
+            request.workspace, request.message_id, request.type, request.permanent, actor_from(context)
+        )
+        return pb.RecordMessageEventResponse(events=[event_to_proto(event) for event in message.events])
+
+    async def ListInApp(self, request: pb.ListInAppRequest, context: Context) -> pb.ListInAppResponse:
+        page = await self._queries.in_app(
+            request.workspace, request.end_user_id, page_from_proto(request.page, MESSAGES_SHOWN)
+        )
+        messages = [in_app_to_proto(message) for message in page.items]
+        return pb.ListInAppResponse(messages=messages, next_cursor=page.cursor)
+
+    async def ReadInApp(self, request: pb.ReadInAppRequest, context: Context) -> pb.ReadInAppResponse:
+        message = await self._messages.read(request.workspace, request.message_id)
+        return pb.ReadInAppResponse(message=in_app_to_proto(message))
 
     async def EvaluateAudience(
         self, request: pb.EvaluateAudienceRequest, context: Context

@@ -12,6 +12,7 @@ import msgspec
 from services.domain.execution.eligibility import normal
 from services.domain.execution.triggers import Profile
 from services.infra.documents.port import Collection, Index
+from services.runtime.acts import Act
 
 EFFECTS_KEPT = 32  # of one person: more are never in doubt at once
 
@@ -19,7 +20,8 @@ EFFECTS_KEPT = 32  # of one person: more are never in doubt at once
 class SubjectDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A person's profile. `known`: somebody wrote it; False where an event alone made it, empty.
 
-    `applied_effects` are the latest intents that set attributes here: met again, they change nothing.
+    `applied_effects` are the latest intents that set attributes here: met again, they change nothing. `acts` is what
+    the last write did to preferences; the next writer makes sure that it was told.
     """
 
     key: str  # <workspace>:<endUserId>
@@ -38,6 +40,7 @@ class SubjectDocument(msgspec.Struct, frozen=True, kw_only=True):
     known: bool = True
     created_at: int
     updated_at: int
+    acts: tuple[Act, ...] = ()
 
     @property
     def etag(self) -> str:
@@ -61,6 +64,7 @@ class SuppressionDocument(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 1
     reason: str = ""
     created_at: int
+    acts: tuple[Act, ...] = ()  # of the last write, as a profile's
 
 
 SUPPRESSIONS: Collection[SuppressionDocument] = Collection(

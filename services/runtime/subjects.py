@@ -2,6 +2,7 @@
 
 Law: one guarded write a change. A writer that named the state it read (ETag) is refused when that is gone; one
 that did not is given the newer state and tries again. An effect of a journey is applied once, by its intent's id.
+Whatever changes what a person may be sent is in the audit before the caller is answered.
 Source: contract 3, Subjects; runtime design 7.
 """
 
@@ -23,8 +24,8 @@ from services.infra.documents.port import (
     Page,
     Replace,
     StaleRevision,
-    Write,
 )
+from services.runtime.acts import ALL_CHANNELS, Act, Acts, By
 from services.runtime.paging import PageRequest, page_of
 from services.runtime.profiles import ProfileInput, parse_json, patched_profile, read_named_profile, read_profile
 from services.runtime.subject_documents import (
@@ -38,6 +39,7 @@ from services.runtime.subject_documents import (
 ATTEMPTS = 30  # of a write that met another: a person has one lane and few writers
 MAX_IMPORT = 1_000
 ANY = "*"  # as an ETag: whatever is there, but something
+NOBODY = By()
 
 Change = Callable[[SubjectDocument | None], SubjectDocument | None]
 
@@ -66,10 +68,13 @@ OnChange = Callable[[str, Sequence[str]], Awaitable[None]]
 class Subjects:
     """Use cases on profiles. All may raise StoreUnavailable, and Unavailable if writers keep meeting."""
 
-    def __init__(self, documents: Documents, clock: Clock, on_change: OnChange | None = None) -> None:
+    def __init__(
+        self, documents: Documents, clock: Clock, on_change: OnChange | None = None, acts: Acts | None = None
+    ) -> None:
         self._documents = documents
         self._clock = clock
         self._on_change = on_change  # told of people whose profile is another one, before the answer is given
+        self._acts = acts
 
     async def get(self, workspace: str, end_user_id: str) -> SubjectDocument:
         """The person's profile. Raises Missing."""
@@ -79,7 +84,7 @@ class Subjects:
         return document
 
     async def put(
-        self, workspace: str, end_user_id: str, profile_json: bytes, etag: str | None = None
+        self, workspace: str, end_user_id: str, profile_json: bytes, etag: str | None = None, by: By = NOBODY
     ) -> tuple[SubjectDocument, bool]:
         """Replace the profile; whether it was made. Raises Invalid, Unmatched."""
         profile = read_profile(parse_json(profile_json), end_user_id)
@@ -90,12 +95,12 @@ class Subjects:
             existed = document is not None
             return written(workspace, end_user_id, document, profile, self._clock.now_ms())
 
-        document = await self._change(workspace, end_user_id, etag, replaced)
+        document = await self._change(workspace, end_user_id, etag, replaced, by)
         await self._tell(workspace, [end_user_id])
         return document, not existed
 
     async def patch(
-        self, workspace: str, end_user_id: str, merge_patch_json: bytes, etag: str | None = None
+        self, workspace: str, end_user_id: str, merge_patch_json: bytes, etag: str | None = None, by: By = NOBODY
     ) -> SubjectDocument:
         """Merge into the profile (RFC 7396). Raises Missing, Invalid, Unmatched."""
         patch = parse_json(merge_patch_json)
@@ -106,9 +111,44 @@ class Subjects:
             profile = patched_profile(profile_in(document), patch, end_user_id)
             return written(workspace, end_user_id, document, profile, self._clock.now_ms())
 
-        document = await self._change(workspace, end_user_id, etag, merged)
+        document = await self._change(workspace, end_user_id, etag, merged, by)
         await self._tell(workspace, [end_user_id])
         return document
+
+    async def prefer(
+        self,
+        workspace: str,
+        end_user_id: str,
+        channels: Mapping[str, bool],
+        by: By,
+        *,
+        global_opt_out: bool | None = None,
+    ) -> SubjectDocument:
+        """Opt the person in or out of these channels, or of everything; what is so already stays. Raises Missing."""
+        result: SubjectDocument | None = None
+
+        def changed(document: SubjectDocument | None) -> SubjectDocument | None:
+            nonlocal result
+            if document is None:
+                raise Missing("subject", end_user_id)
+            news = {name: value for name, value in channels.items() if document.preferences.get(name, True) != value}
+            opted_out = document.global_opt_out if global_opt_out is None else global_opt_out
+            result = document
+            if not news and opted_out == document.global_opt_out:
+                return None
+            result = msgspec.structs.replace(
+                document,
+                revision=document.revision + 1,
+                preferences={**document.preferences, **news},
+                global_opt_out=opted_out,
+                updated_at=self._clock.now_ms(),
+            )
+            return result
+
+        await self._write(workspace, end_user_id, changed, by)
+        await self._tell(workspace, [end_user_id])
+        assert result is not None
+        return result
 
     async def list(
         self, workspace: str, page: PageRequest, email: str | None = None, query: str | None = None
@@ -122,7 +162,7 @@ class Subjects:
         keep = None if query is None else _holding(query.lower())
         return await page_of(self._documents, SUBJECTS, "by_id", (workspace,), page, keep)
 
-    async def import_batch(self, workspace: str, profiles_json: Sequence[bytes]) -> Imported:
+    async def import_batch(self, workspace: str, profiles_json: Sequence[bytes], by: By = NOBODY) -> Imported:
         """Put up to 1,000 profiles, each on its own, those of one id in the order given. Raises Invalid (too many)."""
         if len(profiles_json) > MAX_IMPORT:
             message = f"A batch has at most {MAX_IMPORT} profiles."
@@ -139,7 +179,7 @@ class Subjects:
                 # Each replaces the whole profile, so of one person only the last has to be written.
                 profiles[end_user_id] = profile
                 accepted += 1
-        created = await self._put_all(workspace, profiles)
+        created = await self._put_all(workspace, profiles, by)
         await self._tell(workspace, list(profiles))
         return Imported(created, accepted - created, tuple(faults))
 
@@ -168,7 +208,7 @@ class Subjects:
                 updated_at=now,
             )
 
-        await self._write(workspace, end_user_id, changed)
+        await self._write(workspace, end_user_id, changed, NOBODY)
         if applied:
             await self._tell(workspace, [end_user_id])
         return applied
@@ -183,6 +223,7 @@ class Subjects:
         end_user_id: str,
         etag: str | None,
         change: Callable[[SubjectDocument | None], SubjectDocument],
+        by: By,
     ) -> SubjectDocument:
         result: SubjectDocument | None = None
 
@@ -193,29 +234,48 @@ class Subjects:
             result = change(document)
             return result
 
-        await self._write(workspace, end_user_id, guarded)
+        await self._write(workspace, end_user_id, guarded, by)
         assert result is not None
         return result
 
-    async def _write(self, workspace: str, end_user_id: str, change: Change) -> None:
+    async def _write(self, workspace: str, end_user_id: str, change: Change, by: By) -> None:
         """Read, change, write under guard, and again if somebody came between; a change to None writes nothing."""
         key = subject_document_key(workspace, end_user_id)
         for attempt in range(ATTEMPTS):
             before = await self._documents.get(SUBJECTS, key)
+            if before is not None:
+                await self._audit(workspace, before.acts)  # whoever wrote these may have died before they were told
             after = change(before)
             if after is None:
                 return
+            after = self._with_acts(before, after, by)
             try:
                 if before is None:
                     await self._documents.insert(SUBJECTS, after)
                 else:
                     await self._documents.replace(SUBJECTS, after)
-                return
             except (StaleRevision, DuplicateKey):
                 await asyncio.sleep(0 if attempt < 3 else 0.001 * attempt)
+                continue
+            await self._audit(workspace, after.acts)
+            return
         raise Unavailable("This profile is being changed by others; try again.")
 
-    async def _put_all(self, workspace: str, profiles: Mapping[str, ProfileInput]) -> int:
+    def _with_acts(self, before: SubjectDocument | None, after: SubjectDocument, by: By) -> SubjectDocument:
+        """The document with what its write does to preferences, and no more with what the one before did."""
+        changes = preference_changes(before, after)
+        if self._acts is None or not (changes or after.acts):
+            return after
+        who = after.end_user_id
+        told = [{"endUserId": who, "channel": channel, "old": old, "new": new} for channel, old, new in changes]
+        acts = tuple(by.act(after.updated_at, "preferences.changed", metadata) for metadata in told)
+        return msgspec.structs.replace(after, acts=acts)
+
+    async def _audit(self, workspace: str, acts: Sequence[Act]) -> None:
+        if self._acts is not None and acts:
+            await self._acts.tell(workspace, acts)
+
+    async def _put_all(self, workspace: str, profiles: Mapping[str, ProfileInput], by: By) -> int:
         """Write all profiles, one read and one write a round; how many people are new."""
         made: set[str] = set()
         waiting = list(profiles)
@@ -224,24 +284,43 @@ class Subjects:
         for attempt in range(ATTEMPTS):
             keys = [subject_document_key(workspace, end_user_id) for end_user_id in waiting]
             stored = await self._documents.get_many(SUBJECTS, keys)
+            await self._audit(workspace, [act for document in stored.values() for act in document.acts])
             now = self._clock.now_ms()
-            writes: list[Write] = []
+            writes: list[Insert[SubjectDocument] | Replace[SubjectDocument]] = []
             for end_user_id, key in zip(waiting, keys, strict=True):
                 before = stored.get(key)
                 after = written(workspace, end_user_id, before, profiles[end_user_id], now)
+                after = self._with_acts(before, after, by)
                 writes.append(Insert(SUBJECTS, after) if before is None else Replace(SUBJECTS, after))
             outcomes = await self._documents.write_many(writes)
-            unsettled = []
+            unsettled, acts = [], list[Act]()
             for end_user_id, write, outcome in zip(waiting, writes, outcomes, strict=True):
                 if isinstance(write, Insert) and outcome in (Outcome.APPLIED, Outcome.IN_DOUBT):
                     made.add(end_user_id)  # in doubt, it is written again as an update and was new all the same
                 if outcome is not Outcome.APPLIED:
                     unsettled.append(end_user_id)
+                else:
+                    acts.extend(write.document.acts)
+            await self._audit(workspace, acts)
             if not unsettled:
                 return len(made)
             waiting = unsettled
             await asyncio.sleep(0 if attempt < 3 else 0.001 * attempt)
         raise Unavailable("Some of these profiles are being changed by others; try again.")
+
+
+def preference_changes(before: SubjectDocument | None, after: SubjectDocument) -> list[tuple[str, bool, bool]]:
+    """What the gate would answer otherwise than before: channel (or `all`), was opted in, is opted in.
+
+    Nobody has said anything of a channel that is absent, so it is opted in.
+    """
+    old, was_out = (before.preferences, before.global_opt_out) if before else ({}, False)
+    if old == after.preferences and was_out == after.global_opt_out:
+        return []
+    channels = sorted({*old, *after.preferences})
+    found = [(channel, old.get(channel, True), after.preferences.get(channel, True)) for channel in channels]
+    found.append((ALL_CHANNELS, not was_out, not after.global_opt_out))
+    return [(channel, was, now) for channel, was, now in found if was != now]
 
 
 def written(

@@ -1,10 +1,11 @@
 """Addresses nobody may write to.
 
-Law: one document an address; e-mail addresses compare without case and are shown as they were given first.
+Law: one document an address; e-mail addresses compare without case and are shown as they were given first. What is
+added, changed or removed is in the audit before the caller is answered, under a keyed hash of the address.
 Source: contract 3, Suppressions.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -13,45 +14,56 @@ from services.domain.execution.eligibility import normal
 from services.domain.journey.members import is_broken
 from services.infra.clock import Clock
 from services.infra.documents.port import Documents, DuplicateKey, Page, StaleRevision
+from services.runtime.acts import Act, Acts, By
 from services.runtime.paging import PageRequest, page_of
 from services.runtime.subject_documents import SUPPRESSIONS, SuppressionDocument, suppression_key
 
 ATTEMPTS = 30
 MAX_ADDRESS = 4_096  # bytes; push tokens are the longest
 MAX_REASON = 1_000
+NOBODY = By()
 
 
 class Suppressions:
     """Use cases on the suppression list. All may raise StoreUnavailable."""
 
-    def __init__(self, documents: Documents, clock: Clock) -> None:
+    def __init__(self, documents: Documents, clock: Clock, acts: Acts | None = None) -> None:
         self._documents = documents
         self._clock = clock
+        self._acts = acts
 
-    async def put(self, workspace: str, address: str, reason: str) -> tuple[SuppressionDocument, bool]:
+    async def put(self, workspace: str, address: str, reason: str, by: By = NOBODY) -> tuple[SuppressionDocument, bool]:
         """Suppress an address, or give another reason; whether it is new. Raises Invalid."""
         if faults := _faults(address, reason):
             raise Invalid("validation_error", "The suppression is not valid.", faults)
         key = suppression_key(workspace, address)
         for _ in range(ATTEMPTS):
             before = await self._documents.get(SUPPRESSIONS, key)
+            if before is not None:
+                await self._audit(workspace, before.acts)  # whoever wrote it may have died before they were told
+                if before.reason == reason:
+                    return before, False
+            now = self._clock.now_ms()
+            document = SuppressionDocument(
+                key=key,
+                workspace=workspace,
+                address=before.address if before else address,
+                revision=before.revision + 1 if before else 1,
+                reason=reason,
+                created_at=before.created_at if before else now,
+            )
+            acts = await self._acts_of(document, "suppression.changed" if before else "suppression.added", now, by)
+            document = msgspec.structs.replace(document, acts=acts)
             try:
                 if before is None:
-                    document = SuppressionDocument(
-                        key=key,
-                        workspace=workspace,
-                        address=address,
-                        reason=reason,
-                        created_at=self._clock.now_ms(),
-                    )
                     await self._documents.insert(SUPPRESSIONS, document)
-                    return document, True
-                document = msgspec.structs.replace(before, revision=before.revision + 1, reason=reason)
-                await self._documents.replace(SUPPRESSIONS, document)
-                return document, False
+                else:
+                    await self._documents.replace(SUPPRESSIONS, document)
             except (StaleRevision, DuplicateKey):
                 continue
-        raise Unavailable("This suppression is being changed by others; try again.")
+            await self._audit(workspace, acts)
+            return document, before is None
+        raise _contested()
 
     async def get(self, workspace: str, address: str) -> SuppressionDocument:
         """The suppression of an address. Raises Missing."""
@@ -60,10 +72,21 @@ class Suppressions:
             raise Missing("suppression", address)
         return document
 
-    async def delete(self, workspace: str, address: str) -> None:
+    async def delete(self, workspace: str, address: str, by: By = NOBODY) -> None:
         """Let messages to the address go out again. Raises Missing."""
-        document = await self.get(workspace, address)
-        await self._documents.delete(SUPPRESSIONS, document.key)
+        for _ in range(ATTEMPTS):
+            document = await self.get(workspace, address)
+            # Told before it is done: once it is gone, nobody would be left to tell it.
+            # One that failed in between is told under the same id when it is repeated.
+            name = f"{document.acts[-1].id}:removed" if document.acts else None
+            removed = await self._acts_of(document, "suppression.removed", self._clock.now_ms(), by, name)
+            await self._audit(workspace, [*document.acts, *removed])
+            try:
+                await self._documents.delete(SUPPRESSIONS, document.key, document.revision)
+            except StaleRevision:
+                continue
+            return
+        raise _contested()
 
     async def list(self, workspace: str, page: PageRequest) -> Page[SuppressionDocument]:
         """All of a workspace, by address. Raises Invalid (a foreign cursor)."""
@@ -76,6 +99,22 @@ class Suppressions:
             return frozenset()
         found = await self._documents.get_many(SUPPRESSIONS, list(keys))
         return frozenset(keys[key] for key in found)
+
+    async def _acts_of(
+        self, document: SuppressionDocument, action: str, now: int, by: By, name: str | None = None
+    ) -> tuple[Act, ...]:
+        if self._acts is None:
+            return ()
+        hashed = await self._acts.hash_of(document.workspace, normal(document.address))
+        return (by.act(now, action, {"addressHash": hashed}, name),)
+
+    async def _audit(self, workspace: str, acts: Sequence[Act]) -> None:
+        if self._acts is not None and acts:
+            await self._acts.tell(workspace, acts)
+
+
+def _contested() -> Unavailable:
+    return Unavailable("This suppression is being changed by others; try again.")
 
 
 def _faults(address: str, reason: str) -> list[Fault]:

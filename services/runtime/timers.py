@@ -20,6 +20,7 @@ from services.runtime.work import DueItem
 PAGE = 500
 LONGEST_SLEEP_MS = 30_000
 QUIET_MS = 30_000
+MOST_RECOVERED = 10_000  # at once, in memory; with more overdue than that, what is left comes with its own alarm
 _PREFIXES: Sequence[tuple[int]] = [(lane,) for lane in range(LANES)]
 logger = structlog.get_logger(__name__)
 
@@ -67,7 +68,7 @@ class Timers:
         Only where no other process can still be at work on them.
         """
         found = await self._documents.scan_prefixes(
-            EXECUTIONS, "due", _PREFIXES, high=self._clock.now_ms() + LEASE_MS + 1, limit=100_000
+            EXECUTIONS, "due", _PREFIXES, high=self._clock.now_ms() + LEASE_MS + 1, limit=MOST_RECOVERED
         )
         waits = [
             self._engine.submit(one.workspace_id, one.subject_id, DueItem(one.key, one.due_at or 0))

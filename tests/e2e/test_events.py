@@ -206,8 +206,8 @@ class TestMany:
 
         def run() -> tuple[int, int, int]:
             received = duplicates = errors = 0
-            for start in range(0, len(lines), 200):
-                part = lines[start : start + 200]
+            for start in range(0, len(lines), 40):
+                part = lines[start : start + 40]
                 reply = apart.api.post(
                     "/api/events",
                     raw=b'{"events": [' + b",".join(part) + b"]}",

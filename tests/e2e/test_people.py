@@ -135,7 +135,7 @@ class TestSubjects:
     @pytest.mark.parametrize("person", ["a/b", "ünï 旅", "x" * 200, "%", "..", "a;b", "\t", "🎈"])
     def test_ids_are_any_text(self, world: World, person: str) -> None:
         """Up to 200 bytes."""
-        name = f"{unique('p')}{person}"[-200:] if len(person) == 200 else person + unique("p")
+        name = f"{unique('p')}{person}"[:200]
         world.api.put(f"/api/subjects/{seg(name)}", {"attributes": {"a": 1}}).ok(201)
 
         assert name == world.profile(name)["endUserId"]

@@ -237,7 +237,8 @@ class TestStarting:
         assert str(path) in one_line(said)
         assert "damaged" in said
         assert harmed == path.read_bytes()
-        assert {FILE_NAME, LOCK_NAME} >= {each.name for each in server.data.iterdir() if each.stat().st_size}
+        found = {each.name for each in server.data.iterdir() if each.stat().st_size}
+        assert {FILE_NAME, LOCK_NAME, f"{FILE_NAME}-shm"} >= found
 
     def test_a_taken_port_is_said(self, server: Server) -> None:
         """One line that names the port, status 1; the folder can be served elsewhere afterwards."""

@@ -42,6 +42,7 @@ class World:
         self.documents = MortalDocuments(failpoint) if failpoint else MemoryDocuments()
         self.log = MortalLog(failpoint, 16, self.clock.now_ms) if failpoint else MemoryLog(16, self.clock.now_ms)
         self.senders = senders
+        self.allow_private_hosts: tuple[str, ...] = ("127.0.0.1",)
         self.runtime = self._made()
 
     async def post(self, event_type: str, user: str | None, event_id: str, **data: Any) -> tuple[int, int]:
@@ -109,7 +110,14 @@ class World:
         return sorted((await self.documents.scan(MESSAGES, "", limit=10_000)).items, key=lambda one: one.key)
 
     def _made(self) -> Runtime:
-        return Runtime(self.documents, self.log, self.clock, senders=self.senders, is_alone=True)
+        return Runtime(
+            self.documents,
+            self.log,
+            self.clock,
+            senders=self.senders,
+            is_alone=True,
+            allow_private_hosts=self.allow_private_hosts,
+        )
 
 
 @asynccontextmanager

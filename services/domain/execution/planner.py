@@ -252,6 +252,8 @@ def _acknowledged(walk: Walk, trigger: Acknowledged) -> bool:
     moved = walk.has_published(trigger.published)
     for settled in trigger.settled:
         moved = _settled(walk, settled, trigger.now) or moved
+    if walk.status is Status.RUNNING and trigger.settled and walk.version.received_steps:
+        moved = _look_again(walk, trigger.now) or moved  # a condition may have waited for just this
     return moved
 
 

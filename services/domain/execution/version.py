@@ -15,6 +15,7 @@ from services.domain.journey.model import (
     Not,
     Or,
     Predicate,
+    Received,
     Send,
     Step,
     Trigger,
@@ -54,6 +55,7 @@ class Version:
     audience_ids: frozenset[str]  # that conditions ask for
     awaited_names: frozenset[str]  # that waits and exitOn listen to
     channels: frozenset[str]
+    received_steps: frozenset[str] = frozenset()  # of whose messages conditions ask what became
 
 
 def compile_version(
@@ -71,6 +73,7 @@ def compile_version(
     audience_ids: set[str] = {audience_id} if audience_id else set()
     awaited = {rule.event_name for rule in graph.settings.exit_on}
     channels: set[str] = set()
+    received_steps: set[str] = set()
 
     def learn(step_id: str, case_id: str, predicate: Predicate | None) -> None:
         if predicate is None:
@@ -81,6 +84,8 @@ def compile_version(
                 event_names.add(leaf.event_name)
             elif isinstance(leaf, InSegment):
                 audience_ids.add(leaf.audience_id)
+            elif isinstance(leaf, Received):
+                received_steps.add(leaf.step_id)
 
     if audience_id is not None:
         learn(AUDIENCE, "", InSegment(audience_id))
@@ -115,6 +120,7 @@ def compile_version(
         audience_ids=frozenset(audience_ids),
         awaited_names=frozenset(awaited),
         channels=frozenset(channels),
+        received_steps=frozenset(received_steps),
     )
 
 

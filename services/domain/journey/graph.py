@@ -57,8 +57,6 @@ def not_yet_supported(graph: Graph) -> list[Fault]:
         match step:
             case Trigger(mode="audience_entry" | "schedule" as mode):
                 faults.append(_unsupported(f"{at}/mode", f"Triggers of mode {mode}"))
-            case Webhook():
-                faults.append(_unsupported(f"{at}/type", "Webhook steps"))
             case _:
                 pass
     return faults

@@ -36,6 +36,7 @@ class OutgoingMessage:
     journey_id: str
     execution_id: str
     step_id: str
+    unsubscribe_url: str = ""  # takes a one-click unsubscribe (RFC 8058)
 
 
 class SendFailed(Exception):

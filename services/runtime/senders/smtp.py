@@ -105,8 +105,12 @@ class SmtpSender:
             line = await self._ready_for_content(mail)
             try:
                 await self._hand_over(line, mail)
-            except BaseException:
-                line.client.close()
+            except BaseException as error:
+                # A refused content ends the transaction like an accepted one; after anything else the line is out of step.
+                if isinstance(error, Permanent | Temporary) and line.client.is_connected:
+                    self._put_back(line)
+                else:
+                    line.client.close()
                 raise
             self._put_back(line)
 
@@ -146,6 +150,8 @@ class SmtpSender:
                     await self._reset(line)
                 if isinstance(error, Permanent):
                     raise
+                if is_used and error.code == SMTPStatus.domain_unavailable:
+                    continue  # it lay idle for too long
                 raise _by_code(error.code, error.message) from None
             except (SMTPException, AddressRefused, CannotResolve, OSError, TimeoutError, ValueError) as error:
                 if line is not None:
@@ -246,6 +252,9 @@ class SmtpSender:
                 await line.client.rset()
         except (SMTPException, OSError, TimeoutError):
             line.client.close()
+        except BaseException:
+            line.client.close()
+            raise
         else:
             self._put_back(line)
 

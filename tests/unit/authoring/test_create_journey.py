@@ -132,7 +132,7 @@ class TestCreate:
 
     async def test_what_cannot_run_yet_is_a_warning(self, desk: Desk) -> None:
         """Read and checked, and named."""
-        step = {"id": "w", "type": "webhook", "url": "https://example.com/hook", "next": "x"}
+        step = {"id": "t", "type": "trigger", "mode": "audience_entry", "next": "x"}
 
         assert ["not_yet_supported"] == codes(await desk.draft(steps=[step, EXIT]))
 

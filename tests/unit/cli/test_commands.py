@@ -384,6 +384,7 @@ def test_serve_hands_its_options_on(run: Run, monkeypatch: pytest.MonkeyPatch) -
 
     stand_in.serve = serve  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "services.all_in_one", stand_in)
+    monkeypatch.setenv("JOURNEYS_LOG_LEVEL", "error")  # which --demo would set otherwise
     ran = run("serve", "--port", "0", "--data", "d", "--demo")
     run("serve", "--memory")
 

@@ -139,7 +139,7 @@ class TestCommand:
         server = FakeServer()
 
         @contextmanager
-        def started(data: Path, log: Path) -> Iterator[LocalServer]:
+        def started(data: Path | None, log: Path) -> Iterator[LocalServer]:
             yield LocalServer("http://x", "the-session")
 
         monkeypatch.setattr(child, "local_server", started)

@@ -43,6 +43,7 @@ def test_filling_twice_is_filling_once() -> None:
     with Client(transport=server) as client:
         seed(client)
         before = len(server.posted), len(server.asked("POST", "/api/subjects:import"))
+        client.journeys.create({"name": "The reader's"})
         again = seed(client)
 
     assert Seeded("welcome", people=0, waiting=3) == again

@@ -71,9 +71,13 @@ def test_a_kind_becomes_its_status(kind: Kind) -> None:
     assert EXPECTED[kind] == problem(refused(kind)).status
 
 
-def test_a_reused_idempotency_key_is_422() -> None:
-    """The one reason whose status is not that of its kind."""
-    assert 422 == problem(refused(Kind.DUPLICATE, "idempotency_key_reused")).status
+@pytest.mark.parametrize(
+    ("kind", "reason", "status"),
+    [(Kind.DUPLICATE, "idempotency_key_reused", 422), (Kind.MISSING, "link_expired", 410)],
+)
+def test_some_reasons_have_a_status_of_their_own(kind: Kind, reason: str, status: int) -> None:
+    """Not that of their kind."""
+    assert status == problem(refused(kind, reason)).status
 
 
 def test_a_bug_tells_nothing() -> None:

@@ -1,7 +1,7 @@
 """Documents as protos, and the servicers over a real channel: nothing lost, absent stays absent."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from journeys.runtime.v1 import subject_service_pb2 as people
 from journeys.runtime.v1.runtime_service_pb2_grpc import RuntimeServiceStub, add_RuntimeServiceServicer_to_server
 from journeys.runtime.v1.subject_service_pb2_grpc import SubjectServiceStub, add_SubjectServiceServicer_to_server
 from journeys.type.v1.page_pb2 import Page
+from msgspec.structs import replace as replace_struct
 
 from services.domain.errors import Invalid
 from services.domain.execution.execution import Entry, Execution
@@ -26,7 +27,10 @@ from services.runtime.audience_evaluation import AudienceEvaluation
 from services.runtime.catalog import Catalog
 from services.runtime.collections import COLLECTIONS, EXECUTIONS, MESSAGES, TOPICS
 from services.runtime.convert import execution_to_proto, message_to_proto, page_from_proto, subject_to_proto
+from services.runtime.messages import Messages
 from services.runtime.paging import PageRequest
+from services.runtime.preference_tokens import token_of
+from services.runtime.preferences import Preferences
 from services.runtime.queries import Queries
 from services.runtime.servicer import RuntimeServicer
 from services.runtime.subject_documents import SUBJECT_COLLECTIONS, empty_subject
@@ -133,6 +137,10 @@ class Asked:
         return execution(1)
 
 
+async def _nobody_waits(workspace: str, end_user_ids: Sequence[str]) -> None:
+    pass
+
+
 class Wire:
     """Both services behind a real socket."""
 
@@ -148,14 +156,15 @@ class Wire:
         await publish_workspace(self.log)
         queries, evaluation = Queries(self.documents, catalog), AudienceEvaluation(self.documents, catalog, clock)
         subjects, suppressions = Subjects(self.documents, clock), Suppressions(self.documents, clock)
+        messages = Messages(self.documents, clock, subjects, suppressions, _nobody_waits)
         self._server.add(
             add_RuntimeServiceServicer_to_server,
-            RuntimeServicer(self.asked, self.asked, queries, evaluation),
+            RuntimeServicer(self.asked, self.asked, queries, messages, evaluation),
             "journeys.runtime.v1.RuntimeService",
         )
         self._server.add(
             add_SubjectServiceServicer_to_server,
-            SubjectServicer(subjects, suppressions),
+            SubjectServicer(subjects, suppressions, Preferences(subjects, catalog, clock)),
             "journeys.runtime.v1.SubjectService",
         )
         self._channel = connect(await self._server.start(self._address))
@@ -265,6 +274,40 @@ async def test_suppressions_are_written_and_read_over_the_wire(wire: Wire) -> No
 
     assert (True, "A@b", "asked") == (put.created, got.suppression.address, got.suppression.reason)
     assert ([put.suppression], []) == (list(listed.suppressions), list(after.suppressions))
+
+
+async def test_feedback_and_the_in_app_store_over_the_wire(wire: Wire) -> None:
+    """What is said of a message, what a person's app shows, and that it was read."""
+    await wire.documents.insert(MESSAGES, replace_struct(message(1), channel="in_app_push", title="T", data={"n": 1}))
+    told = await wire.runtime.RecordMessageEvent(
+        runtime.RecordMessageEventRequest(workspace=WS, message_id=message(1).key, type="bounced", permanent=True)
+    )
+    read = await wire.runtime.ReadInApp(runtime.ReadInAppRequest(workspace=WS, message_id=message(1).key))
+    listed = await wire.runtime.ListInApp(runtime.ListInAppRequest(workspace=WS, end_user_id="usr_a"))
+
+    assert [("bounced", True)] == [(event.type, event.permanent) for event in told.events]
+    assert ("T", b'{"n":1}', True) == (read.message.title, read.message.data_json, read.message.HasField("read_at_ms"))
+    assert [read.message] == list(listed.messages)
+
+
+async def test_preferences_cross_the_wire(wire: Wire) -> None:
+    """Every channel in its order; what is not named stays."""
+    await wire.people.PutSubject(people.PutSubjectRequest(workspace=WS, end_user_id="usr_a", profile_json=b"{}"))
+    token = token_of(b"0" * 32, WS, "usr_a", "email", ManualClock().now_ms())
+    changed = await wire.people.ChangePreferences(
+        people.ChangePreferencesRequest(
+            token=token, channels=[people.ChannelPreference(channel="mobile_push", opted_in=False)]
+        )
+    )
+    left = await wire.people.Unsubscribe(people.UnsubscribeRequest(token=token))
+    shown = await wire.people.GetPreferences(people.GetPreferencesRequest(token=token))
+
+    assert [("email", True), ("in_app_push", True), ("mobile_push", False)] == [
+        (one.channel, one.opted_in) for one in changed.preferences.channels
+    ]
+    assert ("Test", "email", False) == (shown.preferences.workspace_name, shown.preferences.channel, False)
+    assert left.preferences == shown.preferences
+    assert not shown.preferences.channels[0].opted_in
 
 
 async def test_a_stale_etag_crosses_the_wire_as_unmatched(wire: Wire) -> None:

@@ -223,6 +223,7 @@ class HistoryRecord(_message.Message):
     STEP_ID_FIELD_NUMBER: _builtins.int
     ACTION_FIELD_NUMBER: _builtins.int
     METADATA_JSON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """`<key>:<transition>:<n>`, for results `<send id>:<state>`."""
     at_ms: _builtins.int
@@ -231,6 +232,8 @@ class HistoryRecord(_message.Message):
     """An audit action of contract 2."""
     metadata_json: _builtins.bytes
     """A JSON object."""
+    actor: _builtins.str
+    """The acting user, where one acted; empty: the runtime itself."""
     def __init__(
         self,
         *,
@@ -239,10 +242,11 @@ class HistoryRecord(_message.Message):
         step_id: _builtins.str = ...,
         action: _builtins.str = ...,
         metadata_json: _builtins.bytes = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "at_ms", b"at_ms", "id", b"id", "metadata_json", b"metadata_json", "step_id", b"step_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "actor", b"actor", "at_ms", b"at_ms", "id", b"id", "metadata_json", b"metadata_json", "step_id", b"step_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

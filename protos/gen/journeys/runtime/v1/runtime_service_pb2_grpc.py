@@ -75,6 +75,21 @@ class RuntimeServiceStub:
                 request_serializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListMessagesRequest.SerializeToString,
                 response_deserializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListMessagesResponse.FromString,
                 _registered_method=True)
+        self.RecordMessageEvent = channel.unary_unary(
+                '/journeys.runtime.v1.RuntimeService/RecordMessageEvent',
+                request_serializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordMessageEventRequest.SerializeToString,
+                response_deserializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordMessageEventResponse.FromString,
+                _registered_method=True)
+        self.ListInApp = channel.unary_unary(
+                '/journeys.runtime.v1.RuntimeService/ListInApp',
+                request_serializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListInAppRequest.SerializeToString,
+                response_deserializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListInAppResponse.FromString,
+                _registered_method=True)
+        self.ReadInApp = channel.unary_unary(
+                '/journeys.runtime.v1.RuntimeService/ReadInApp',
+                request_serializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ReadInAppRequest.SerializeToString,
+                response_deserializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ReadInAppResponse.FromString,
+                _registered_method=True)
         self.EvaluateAudience = channel.unary_unary(
                 '/journeys.runtime.v1.RuntimeService/EvaluateAudience',
                 request_serializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.EvaluateAudienceRequest.SerializeToString,
@@ -144,6 +159,28 @@ class RuntimeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordMessageEvent(self, request, context):
+        """What a provider says about a message. A permanent bounce and a complaint suppress its addresses, an unsubscribe
+        opts the person out of its channel. Said twice is said once. Errors: not_found, validation_error, unavailable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInApp(self, request, context):
+        """A person's in-app messages, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadInApp(self, request, context):
+        """Notes that an in-app message was read; the first time counts. Errors: not_found, unavailable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def EvaluateAudience(self, request, context):
         """Whether a subject belongs to an audience now, and why. Errors: not_found (audience or subject).
         """
@@ -193,6 +230,21 @@ def add_RuntimeServiceServicer_to_server(servicer, server):
                     servicer.ListMessages,
                     request_deserializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListMessagesRequest.FromString,
                     response_serializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListMessagesResponse.SerializeToString,
+            ),
+            'RecordMessageEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordMessageEvent,
+                    request_deserializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordMessageEventRequest.FromString,
+                    response_serializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordMessageEventResponse.SerializeToString,
+            ),
+            'ListInApp': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInApp,
+                    request_deserializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListInAppRequest.FromString,
+                    response_serializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListInAppResponse.SerializeToString,
+            ),
+            'ReadInApp': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadInApp,
+                    request_deserializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ReadInAppRequest.FromString,
+                    response_serializer=journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ReadInAppResponse.SerializeToString,
             ),
             'EvaluateAudience': grpc.unary_unary_rpc_method_handler(
                     servicer.EvaluateAudience,
@@ -417,6 +469,87 @@ class RuntimeService:
             '/journeys.runtime.v1.RuntimeService/ListMessages',
             journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListMessagesRequest.SerializeToString,
             journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListMessagesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordMessageEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/journeys.runtime.v1.RuntimeService/RecordMessageEvent',
+            journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordMessageEventRequest.SerializeToString,
+            journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.RecordMessageEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInApp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/journeys.runtime.v1.RuntimeService/ListInApp',
+            journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListInAppRequest.SerializeToString,
+            journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ListInAppResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadInApp(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/journeys.runtime.v1.RuntimeService/ReadInApp',
+            journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ReadInAppRequest.SerializeToString,
+            journeys_dot_runtime_dot_v1_dot_runtime__service__pb2.ReadInAppResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,14 @@ class RuntimeServiceStub:
     """Errors: not_found."""
     ListMessages: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ListMessagesRequest, _runtime_service_pb2.ListMessagesResponse]
     """Newest first."""
+    RecordMessageEvent: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.RecordMessageEventRequest, _runtime_service_pb2.RecordMessageEventResponse]
+    """What a provider says about a message. A permanent bounce and a complaint suppress its addresses, an unsubscribe
+    opts the person out of its channel. Said twice is said once. Errors: not_found, validation_error, unavailable.
+    """
+    ListInApp: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ListInAppRequest, _runtime_service_pb2.ListInAppResponse]
+    """A person's in-app messages, newest first."""
+    ReadInApp: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.ReadInAppRequest, _runtime_service_pb2.ReadInAppResponse]
+    """Notes that an in-app message was read; the first time counts. Errors: not_found, unavailable."""
     EvaluateAudience: _grpc.UnaryUnaryMultiCallable[_runtime_service_pb2.EvaluateAudienceRequest, _runtime_service_pb2.EvaluateAudienceResponse]
     """Whether a subject belongs to an audience now, and why. Errors: not_found (audience or subject)."""
 
@@ -81,6 +89,14 @@ class RuntimeServiceAsyncStub(RuntimeServiceStub):
     """Errors: not_found."""
     ListMessages: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ListMessagesRequest, _runtime_service_pb2.ListMessagesResponse]  # type: ignore[assignment]
     """Newest first."""
+    RecordMessageEvent: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.RecordMessageEventRequest, _runtime_service_pb2.RecordMessageEventResponse]  # type: ignore[assignment]
+    """What a provider says about a message. A permanent bounce and a complaint suppress its addresses, an unsubscribe
+    opts the person out of its channel. Said twice is said once. Errors: not_found, validation_error, unavailable.
+    """
+    ListInApp: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ListInAppRequest, _runtime_service_pb2.ListInAppResponse]  # type: ignore[assignment]
+    """A person's in-app messages, newest first."""
+    ReadInApp: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.ReadInAppRequest, _runtime_service_pb2.ReadInAppResponse]  # type: ignore[assignment]
+    """Notes that an in-app message was read; the first time counts. Errors: not_found, unavailable."""
     EvaluateAudience: _aio.UnaryUnaryMultiCallable[_runtime_service_pb2.EvaluateAudienceRequest, _runtime_service_pb2.EvaluateAudienceResponse]  # type: ignore[assignment]
     """Whether a subject belongs to an audience now, and why. Errors: not_found (audience or subject)."""
 
@@ -154,6 +170,32 @@ class RuntimeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runtime_service_pb2.ListMessagesResponse, _abc.Awaitable[_runtime_service_pb2.ListMessagesResponse]]:
         """Newest first."""
+
+    @_abc_1.abstractmethod
+    def RecordMessageEvent(
+        self,
+        request: _runtime_service_pb2.RecordMessageEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_service_pb2.RecordMessageEventResponse, _abc.Awaitable[_runtime_service_pb2.RecordMessageEventResponse]]:
+        """What a provider says about a message. A permanent bounce and a complaint suppress its addresses, an unsubscribe
+        opts the person out of its channel. Said twice is said once. Errors: not_found, validation_error, unavailable.
+        """
+
+    @_abc_1.abstractmethod
+    def ListInApp(
+        self,
+        request: _runtime_service_pb2.ListInAppRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_service_pb2.ListInAppResponse, _abc.Awaitable[_runtime_service_pb2.ListInAppResponse]]:
+        """A person's in-app messages, newest first."""
+
+    @_abc_1.abstractmethod
+    def ReadInApp(
+        self,
+        request: _runtime_service_pb2.ReadInAppRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runtime_service_pb2.ReadInAppResponse, _abc.Awaitable[_runtime_service_pb2.ReadInAppResponse]]:
+        """Notes that an in-app message was read; the first time counts. Errors: not_found, unavailable."""
 
     @_abc_1.abstractmethod
     def EvaluateAudience(

@@ -80,6 +80,21 @@ class SubjectServiceStub:
                 request_serializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ListSuppressionsRequest.SerializeToString,
                 response_deserializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ListSuppressionsResponse.FromString,
                 _registered_method=True)
+        self.GetPreferences = channel.unary_unary(
+                '/journeys.runtime.v1.SubjectService/GetPreferences',
+                request_serializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.GetPreferencesRequest.SerializeToString,
+                response_deserializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.GetPreferencesResponse.FromString,
+                _registered_method=True)
+        self.ChangePreferences = channel.unary_unary(
+                '/journeys.runtime.v1.SubjectService/ChangePreferences',
+                request_serializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ChangePreferencesRequest.SerializeToString,
+                response_deserializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ChangePreferencesResponse.FromString,
+                _registered_method=True)
+        self.Unsubscribe = channel.unary_unary(
+                '/journeys.runtime.v1.SubjectService/Unsubscribe',
+                request_serializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.UnsubscribeRequest.SerializeToString,
+                response_deserializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.UnsubscribeResponse.FromString,
+                _registered_method=True)
 
 
 class SubjectServiceServicer:
@@ -147,6 +162,28 @@ class SubjectServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPreferences(self, request, context):
+        """What the holder of a link in a message may see and change. Errors: not_found (no link of ours, or the person is
+        not known any more), link_expired.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangePreferences(self, request, context):
+        """Opts in and out by such a link. Errors: as GetPreferences; unavailable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unsubscribe(self, request, context):
+        """Opts out of the channel of the message the link stood in (RFC 8058). Errors: as ChangePreferences.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SubjectServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -194,6 +231,21 @@ def add_SubjectServiceServicer_to_server(servicer, server):
                     servicer.ListSuppressions,
                     request_deserializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ListSuppressionsRequest.FromString,
                     response_serializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ListSuppressionsResponse.SerializeToString,
+            ),
+            'GetPreferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPreferences,
+                    request_deserializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.GetPreferencesRequest.FromString,
+                    response_serializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.GetPreferencesResponse.SerializeToString,
+            ),
+            'ChangePreferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePreferences,
+                    request_deserializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ChangePreferencesRequest.FromString,
+                    response_serializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ChangePreferencesResponse.SerializeToString,
+            ),
+            'Unsubscribe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unsubscribe,
+                    request_deserializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.UnsubscribeRequest.FromString,
+                    response_serializer=journeys_dot_runtime_dot_v1_dot_subject__service__pb2.UnsubscribeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -440,6 +492,87 @@ class SubjectService:
             '/journeys.runtime.v1.SubjectService/ListSuppressions',
             journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ListSuppressionsRequest.SerializeToString,
             journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ListSuppressionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPreferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/journeys.runtime.v1.SubjectService/GetPreferences',
+            journeys_dot_runtime_dot_v1_dot_subject__service__pb2.GetPreferencesRequest.SerializeToString,
+            journeys_dot_runtime_dot_v1_dot_subject__service__pb2.GetPreferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePreferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/journeys.runtime.v1.SubjectService/ChangePreferences',
+            journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ChangePreferencesRequest.SerializeToString,
+            journeys_dot_runtime_dot_v1_dot_subject__service__pb2.ChangePreferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unsubscribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/journeys.runtime.v1.SubjectService/Unsubscribe',
+            journeys_dot_runtime_dot_v1_dot_subject__service__pb2.UnsubscribeRequest.SerializeToString,
+            journeys_dot_runtime_dot_v1_dot_subject__service__pb2.UnsubscribeResponse.FromString,
             options,
             channel_credentials,
             insecure,

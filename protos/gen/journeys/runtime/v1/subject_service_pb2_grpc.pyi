@@ -49,6 +49,14 @@ class SubjectServiceStub:
     DeleteSuppression: _grpc.UnaryUnaryMultiCallable[_subject_service_pb2.DeleteSuppressionRequest, _subject_service_pb2.DeleteSuppressionResponse]
     """Errors: not_found."""
     ListSuppressions: _grpc.UnaryUnaryMultiCallable[_subject_service_pb2.ListSuppressionsRequest, _subject_service_pb2.ListSuppressionsResponse]
+    GetPreferences: _grpc.UnaryUnaryMultiCallable[_subject_service_pb2.GetPreferencesRequest, _subject_service_pb2.GetPreferencesResponse]
+    """What the holder of a link in a message may see and change. Errors: not_found (no link of ours, or the person is
+    not known any more), link_expired.
+    """
+    ChangePreferences: _grpc.UnaryUnaryMultiCallable[_subject_service_pb2.ChangePreferencesRequest, _subject_service_pb2.ChangePreferencesResponse]
+    """Opts in and out by such a link. Errors: as GetPreferences; unavailable."""
+    Unsubscribe: _grpc.UnaryUnaryMultiCallable[_subject_service_pb2.UnsubscribeRequest, _subject_service_pb2.UnsubscribeResponse]
+    """Opts out of the channel of the message the link stood in (RFC 8058). Errors: as ChangePreferences."""
 
 @_typing.type_check_only
 class SubjectServiceAsyncStub(SubjectServiceStub):
@@ -71,6 +79,14 @@ class SubjectServiceAsyncStub(SubjectServiceStub):
     DeleteSuppression: _aio.UnaryUnaryMultiCallable[_subject_service_pb2.DeleteSuppressionRequest, _subject_service_pb2.DeleteSuppressionResponse]  # type: ignore[assignment]
     """Errors: not_found."""
     ListSuppressions: _aio.UnaryUnaryMultiCallable[_subject_service_pb2.ListSuppressionsRequest, _subject_service_pb2.ListSuppressionsResponse]  # type: ignore[assignment]
+    GetPreferences: _aio.UnaryUnaryMultiCallable[_subject_service_pb2.GetPreferencesRequest, _subject_service_pb2.GetPreferencesResponse]  # type: ignore[assignment]
+    """What the holder of a link in a message may see and change. Errors: not_found (no link of ours, or the person is
+    not known any more), link_expired.
+    """
+    ChangePreferences: _aio.UnaryUnaryMultiCallable[_subject_service_pb2.ChangePreferencesRequest, _subject_service_pb2.ChangePreferencesResponse]  # type: ignore[assignment]
+    """Opts in and out by such a link. Errors: as GetPreferences; unavailable."""
+    Unsubscribe: _aio.UnaryUnaryMultiCallable[_subject_service_pb2.UnsubscribeRequest, _subject_service_pb2.UnsubscribeResponse]  # type: ignore[assignment]
+    """Opts out of the channel of the message the link stood in (RFC 8058). Errors: as ChangePreferences."""
 
 class SubjectServiceServicer(metaclass=_abc_1.ABCMeta):
     """The people of a workspace and the addresses that may not be written to."""
@@ -144,5 +160,31 @@ class SubjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subject_service_pb2.ListSuppressionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subject_service_pb2.ListSuppressionsResponse, _abc.Awaitable[_subject_service_pb2.ListSuppressionsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetPreferences(
+        self,
+        request: _subject_service_pb2.GetPreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subject_service_pb2.GetPreferencesResponse, _abc.Awaitable[_subject_service_pb2.GetPreferencesResponse]]:
+        """What the holder of a link in a message may see and change. Errors: not_found (no link of ours, or the person is
+        not known any more), link_expired.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangePreferences(
+        self,
+        request: _subject_service_pb2.ChangePreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subject_service_pb2.ChangePreferencesResponse, _abc.Awaitable[_subject_service_pb2.ChangePreferencesResponse]]:
+        """Opts in and out by such a link. Errors: as GetPreferences; unavailable."""
+
+    @_abc_1.abstractmethod
+    def Unsubscribe(
+        self,
+        request: _subject_service_pb2.UnsubscribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subject_service_pb2.UnsubscribeResponse, _abc.Awaitable[_subject_service_pb2.UnsubscribeResponse]]:
+        """Opts out of the channel of the message the link stood in (RFC 8058). Errors: as ChangePreferences."""
 
 def add_SubjectServiceServicer_to_server(servicer: SubjectServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

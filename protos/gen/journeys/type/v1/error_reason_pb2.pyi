@@ -50,6 +50,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 25
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 26
     ERROR_REASON_NOT_YET_SUPPORTED: _ErrorReason.ValueType  # 27
+    ERROR_REASON_LINK_EXPIRED: _ErrorReason.ValueType  # 28
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why something was refused: the public `code` of a problem, in lower case without the prefix.
@@ -85,4 +86,5 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 24
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 25
 ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 26
 ERROR_REASON_NOT_YET_SUPPORTED: ErrorReason.ValueType  # 27
+ERROR_REASON_LINK_EXPIRED: ErrorReason.ValueType  # 28
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
