@@ -12,7 +12,7 @@ from typing import Any
 from journeys_client.call import Call
 from journeys_client.event_lines import EventLine
 from journeys_client.models import Event, EventsReceived
-from journeys_client.problem import Problem
+from journeys_client.problem import NotUnderstood, Problem
 from journeys_client.resource import C_co, Items, Resource, Script, stream, verb
 
 BATCH_EVENTS = 500  # the server takes 1,000 in 5 MiB
@@ -111,5 +111,10 @@ def _refused(line: int, problem: Problem) -> BatchOutcome:
 
 
 def _outcome(part: list[tuple[int, bytes]], received: EventsReceived) -> BatchOutcome:
-    refused = tuple(Refused(part[fault["index"]][0], fault["code"], fault["message"]) for fault in received["errors"])
-    return BatchOutcome(len(part), received["received"], received["duplicates"], refused)
+    try:
+        refused = tuple(
+            Refused(part[fault["index"]][0], fault["code"], fault["message"]) for fault in received["errors"]
+        )
+        return BatchOutcome(len(part), received["received"], received["duplicates"], refused)
+    except (LookupError, TypeError):
+        raise NotUnderstood(f"POST {_ROUTE} answered {str(received)[:80]!r}, not what became of the events") from None

@@ -10,6 +10,7 @@ from functools import update_wrapper, wraps
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, overload
 
 from journeys_client.call import Call
+from journeys_client.problem import NotUnderstood
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -124,7 +125,10 @@ def paged(build: Callable[Concatenate[Any, P], Call[list[T]]]) -> Stream[P, T]:
         call: Call[list[T]] | None = build(resource, *args, **kwargs)
         while call is not None:
             reply = yield call
-            yield Items(call.result(reply))
+            page = call.result(reply)
+            if not isinstance(page, list):  # what is annotated here was promised by another program
+                raise NotUnderstood(f"{call.method} {call.path} answered {reply.content[:80]!r}, not a list")
+            yield Items(page)
             call = call.after(reply)
 
     update_wrapper(script, build)

@@ -1,7 +1,7 @@
 """A workspace's settings: their defaults, and what may be put in their place.
 
-Law: stored is what differs from the defaults, so a new setting has its default everywhere. What the contract knows
-and this version cannot honour yet is refused by name, never kept and ignored.
+Law: stored is what differs from the defaults, so a new setting has its default everywhere. Secrets are named, never
+held, and a name that leads to none is refused when it is set.
 Source: contract 3, "Workspace".
 """
 
@@ -16,6 +16,7 @@ from services.domain.errors import Fault
 from services.domain.execution.caps import MAX_PER_MS
 from services.domain.journey.members import Members
 from services.domain.journey.model import Json
+from services.infra.secret_refs import CannotResolve, resolve
 
 DEFAULT_SENDERS: Final[Mapping[str, Any]] = {
     "email": {"type": "outbox"},
@@ -34,7 +35,11 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "publicUrl": None,
     "maxJourneys": None,
 }
-_LATER: Final = ("webhookSecretRef",)
+_TYPES_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "email": ("outbox", "smtp", "http"),
+    "in_app_push": ("in_app", "http"),
+    "mobile_push": ("outbox", "fcm", "http"),
+}
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _MOST: Final = 1_000_000_000
 _IGNORED: Final = ("projectKey",)  # written by the server, accepted back
@@ -75,13 +80,10 @@ def read_changes(json: Json) -> tuple[str | None, dict[str, Any], list[Fault]]:
         "dailyCap": _daily_cap(members),
         "quietHours": _quiet_hours(members),
         "senders": _senders(members),
+        "webhookSecretRef": _secret_ref(members, "webhookSecretRef"),
         "publicUrl": _public_url(members),
         "maxJourneys": members.whole("maxJourneys", 0, _MOST),
     }
-    for later in _LATER:
-        read[later] = None
-        if members.take(later) is not None:
-            members.fault(later, "not_yet_supported", f"{later} cannot be set in this version yet.")
     members.close()
     return name, {key: value for key, value in read.items() if key in given}, faults
 
@@ -89,6 +91,8 @@ def read_changes(json: Json) -> tuple[str | None, dict[str, Any], list[Fault]]:
 def changed(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """The stored settings after the changes: only what differs from the defaults."""
     merged = {**settings, **changes}
+    if changes.get("senders") is not None:  # a channel that is not named keeps its sender
+        merged["senders"] = {**DEFAULT_SENDERS, **(settings.get("senders") or {}), **changes["senders"]}
     return {key: value for key, value in merged.items() if value is not None and value != DEFAULTS[key]}
 
 
@@ -144,12 +148,63 @@ def _senders(members: Members) -> Json:
     inner = members.named("senders")
     if inner is None:
         return None
-    for channel, default in DEFAULT_SENDERS.items():
-        if inner.take(channel) not in (None, default):
-            message = f"Senders other than {default['type']!r} cannot be set for {channel} in this version yet."
-            inner.fault(channel, "not_yet_supported", message)
+    given = members.take("senders")
+    read = {channel: _sender(inner, channel) or DEFAULT_SENDERS[channel] for channel in DEFAULT_SENDERS}
     inner.close()
-    return None  # whatever was accepted is the default
+    return {channel: sender for channel, sender in read.items() if isinstance(given, dict) and channel in given}
+
+
+def _sender(members: Members, channel: str) -> Json:
+    """How one channel's messages leave, as it was written; null gives the default back."""
+    one = members.named(channel)
+    if one is None:
+        return None
+    kind = one.choice("type", _TYPES_OF[channel], need=True)
+    match kind:
+        case "smtp":
+            one.text("host", need=True, least=1, most=253)
+            one.take("port", need=True)
+            one.whole("port", 1, 65_535)
+            one.choice("security", ("none", "starttls", "tls"), need=True)
+            one.text("username", most=320)
+            _secret_ref(one, "passwordRef")
+            one.text("from", need=True, least=3, most=320)
+            one.text("replyTo", most=320)
+        case "http":
+            _address(one, "url", need=True)
+            for name, value in one.pairs("headers"):
+                if not isinstance(value, str):
+                    one.fault("headers", "wrong_type", f"The header {name} has to be a text.")
+            _secret_ref(one, "secretRef")
+            one.take("idempotent", need=True)
+            one.flag("idempotent", False)
+        case "fcm":
+            one.text("projectId", need=True, least=1, most=100)
+            _secret_ref(one, "credentialsRef", need=True)
+            _address(one, "endpoint")
+        case _:
+            pass
+    one.close()
+    return members.take(channel)
+
+
+def _secret_ref(members: Members, name: str, *, need: bool = False) -> str | None:
+    """A reference that leads to a secret now: what cannot be resolved is refused here, not at the first send."""
+    reference = members.text(name, need=need, most=4_096)
+    if reference is None:
+        return None
+    try:
+        resolve(reference)
+    except CannotResolve as refusal:
+        members.fault(name, "cannot_resolve", str(refusal))
+        return None
+    return reference
+
+
+def _address(members: Members, name: str, *, need: bool = False) -> None:
+    url = members.text(name, need=need, most=2_048)
+    if url is not None and not re.fullmatch(r"https?://[^\s/?#@]+[^\s]*", url, re.IGNORECASE):
+        members.fault(name, "bad_url", "Write an address like https://mail.example.com/send.")
 
 
 def _public_url(members: Members) -> str | None:

@@ -15,7 +15,15 @@ from services.runtime.preferences import DEFAULT_URL
 def _made(documents: Documents, log: Log, clock: Clock, settings: ServiceSettings, telemetry: Telemetry) -> Runtime:
     alone = settings.log in ("embedded", "memory")
     public_url = settings.public_url or DEFAULT_URL
-    return Runtime(documents, log, clock, is_alone=alone, allow_private_hosts=settings.allow_private_hosts, telemetry=telemetry, public_url=lambda: public_url)
+    return Runtime(
+        documents,
+        log,
+        clock,
+        is_alone=alone,
+        allow_private_hosts=settings.allow_private_hosts,
+        telemetry=telemetry,
+        public_url=lambda: public_url,
+    )
 
 
 if __name__ == "__main__":

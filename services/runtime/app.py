@@ -28,6 +28,8 @@ from services.runtime.messages import Messages
 from services.runtime.ownership import Ownership
 from services.runtime.preferences import DEFAULT_URL, Links, Preferences
 from services.runtime.queries import Queries
+from services.runtime.senders.choice import Senders
+from services.runtime.senders.outcomes import Unregistered
 from services.runtime.senders.port import Sender
 from services.runtime.servicer import RuntimeServicer
 from services.runtime.subject_documents import SUBJECT_COLLECTIONS
@@ -74,9 +76,13 @@ class Runtime:
         self.preferences = Preferences(self.subjects, self.catalog, clock)
         self.messages = Messages(documents, clock, self.subjects, self.suppressions, self._profiles_changed)
         links = Links(self.catalog, public_url)
-        self.dispatcher = Dispatcher(documents, log, self.catalog, clock, self.acks, senders, links)
         self.outbound = Outbound(Targets(allow_private_hosts))
-        caller = WebhookCaller(self.outbound, clock)
+        self.senders = Senders(
+            self.outbound,
+            on_unregistered=self._forget_tokens,
+        )
+        self.dispatcher = Dispatcher(documents, log, self.catalog, clock, self.acks, self.senders, senders, links)
+        caller = WebhookCaller(self.outbound)  # signed by the real clock: receivers compare with theirs
         self.hooks = HookCalls(log, self.catalog, clock, self.acks, caller)
         self.engine = Engine(
             documents,
@@ -99,6 +105,7 @@ class Runtime:
         self.evaluation = AudienceEvaluation(documents, self.catalog, clock)
         self._subscription: Subscription | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._forgetting: set[asyncio.Task[None]] = set()
 
     async def open(self) -> None:
         """Take over the partitions, see to what a former process had promised, and begin."""
@@ -147,6 +154,7 @@ class Runtime:
         await self.engine.close()
         await self.dispatcher.close()
         await self.hooks.close()
+        await self.senders.close()
         await self.outbound.close()
         for task in self._tasks:
             task.cancel()
@@ -154,6 +162,12 @@ class Runtime:
         await self.intake.commit()
         if self._subscription is not None:
             await self._subscription.close()
+
+    def _forget_tokens(self, gone: Unregistered) -> None:
+        """A provider does not know these any more: nobody shall be called on them again."""
+        task = asyncio.create_task(self.subjects.without_tokens(gone.workspace, gone.end_user_id, gone.tokens))
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
 
     async def _profiles_changed(self, workspace: str, end_user_ids: Sequence[str]) -> None:
         if self.catalog.awaits_profiles(workspace):

@@ -102,6 +102,7 @@ class MessageDocument(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     sent_at: int | None = None
     reason: str | None = None
+    is_refused_for_now: bool = False  # certainly not sent by the last call: another is allowed
     events: tuple[MessageEvent, ...] = ()  # each once
     read_at: int | None = None
     revision: int = 1

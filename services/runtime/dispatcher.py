@@ -8,8 +8,9 @@ Source: runtime design 7.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import structlog
@@ -17,8 +18,9 @@ import structlog
 from services.domain.execution.execution import LEASE_MS, Entry, Execution, Result
 from services.domain.execution.triggers import Profile, Settled
 from services.domain.messaging.masking import masked_address
+from services.domain.messaging.retry import RetryAt, retry_schedule
 from services.infra.clock import Clock
-from services.infra.documents.port import Documents, Insert, Outcome, Replace, StoreUnavailable
+from services.infra.documents.port import Documents, Insert, Outcome, Replace, StoreUnavailable, Write
 from services.infra.log.port import Log, LogUnavailable, Record
 from services.runtime import guards
 from services.runtime.acks import Acks
@@ -26,7 +28,9 @@ from services.runtime.catalog import Catalog
 from services.runtime.collections import EXECUTION_RECORDS, MESSAGES, MessageDocument
 from services.runtime.records import record_of
 from services.runtime.rendering import CannotRender, outgoing
-from services.runtime.senders.port import OutboxSender, OutgoingMessage, Promise, Sender, SendFailed
+from services.runtime.senders.choice import Senders
+from services.runtime.senders.outcomes import Temporary
+from services.runtime.senders.port import OutgoingMessage, Promise, Sender, SendFailed
 
 BATCH = 500
 CAPACITY = 10_000
@@ -47,6 +51,12 @@ class Send:
     is_repeat: bool
 
     @property
+    def attempts(self) -> int:
+        """How many calls there have been, this one included."""
+        intent = self.execution.intents.get(self.intent)
+        return 1 if intent is None else intent.attempts + 1
+
+    @property
     def send_id(self) -> str:
         """`<executionId>-<stepId>-<visit>`."""
         return f"{self.execution.execution_id}-{self.intent}"
@@ -60,6 +70,9 @@ class _Ended:
     reason: str | None = None
 
 
+_Call = tuple[Send, OutgoingMessage, MessageDocument]
+
+
 class Dispatcher:
     """Takes claimed sends and settles them, in batches."""
 
@@ -70,7 +83,8 @@ class Dispatcher:
         catalog: Catalog,
         clock: Clock,
         acks: Acks,
-        senders: Mapping[str, Sender] | None = None,
+        senders: Senders,
+        given: Mapping[str, Sender] | None = None,
         links: Links = lambda workspace, end_user_id, channel, now_ms: "",
     ) -> None:
         self._documents = documents
@@ -78,15 +92,16 @@ class Dispatcher:
         self._catalog = catalog
         self._clock = clock
         self._acks = acks
-        self._senders = dict(senders or {})
+        self._given = dict(given or {})
+        self._senders = senders
         self._links = links
-        self._outbox = OutboxSender()
         self._queue: deque[Send] = deque()
         self._held: set[str] = set()
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
         self._calls: set[asyncio.Task[None]] = set()
+        self._is_closing = False
         self.settled = asyncio.Event()  # set when an acknowledgement was noted
 
     def holds(self, send_id: str) -> bool:
@@ -127,9 +142,15 @@ class Dispatcher:
                 await asyncio.sleep(0.2)
 
     async def close(self) -> None:
-        """Let calls under way end."""
+        """Begin no further call; let those under way end."""
+        self._is_closing = True
         if self._calls:
             await asyncio.wait(self._calls, timeout=10)
+
+    def _begin(self, call: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(call)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
 
     async def _settle(self, batch: list[Send]) -> None:
         now = time.monotonic()
@@ -140,15 +161,15 @@ class Dispatcher:
         repeats = [send.send_id for send in batch if send.is_repeat]
         known = await self._documents.get_many(MESSAGES, repeats) if repeats else {}
         own: list[tuple[Send, MessageDocument]] = []
-        calls: list[tuple[Send, OutgoingMessage, MessageDocument]] = []
+        calls: list[_Call] = []
         for send in batch:
-            sender = self._sender(send.channel)
+            sender = self._sender(send)
             message = known.get(send.send_id)
             if not guards.may_call(message) and message is not None:
                 if message.status != "sending":
                     ended.append(_Ended(send, message.status, message.sent_at or message.at, message.reason))
                     continue
-                if sender.promise is Promise.AT_MOST_ONCE:
+                if sender.promise is Promise.AT_MOST_ONCE and not message.is_refused_for_now:
                     ended.append(await self._give_up(send, message))
                     continue
             try:
@@ -163,7 +184,9 @@ class Dispatcher:
                 calls.append((send, rendered, message or self._document(send, rendered, "sending", None)))
         ended += await self._keep(own)
         await self._finish(ended)
-        await self._call(calls, known)
+        for sender in {id(self._sender(call[0])): self._sender(call[0]) for call in calls}.values():
+            mine = [call for call in calls if self._sender(call[0]) is sender]
+            self._begin(self._call_in_turn(sender, mine, known))
 
     async def _keep(self, own: list[tuple[Send, MessageDocument]]) -> list[_Ended]:
         """Messages whose insert is the whole send, or that failed before any call."""
@@ -178,42 +201,89 @@ class Dispatcher:
                 self._release([send])
         return ended
 
-    async def _call(
-        self, calls: list[tuple[Send, OutgoingMessage, MessageDocument]], known: Mapping[str, MessageDocument]
-    ) -> None:
-        """Pass the gate, then call providers side by side, outside the batch's way."""
-        fresh = [call for call in calls if call[0].send_id not in known]
-        outcomes = await self._documents.write_many([Insert(MESSAGES, document) for _, _, document in fresh])
-        passed = [call for call in calls if call[0].send_id in known]
-        for call, outcome in zip(fresh, outcomes, strict=True):
+    async def _call_in_turn(self, sender: Sender, calls: Sequence[_Call], known: Mapping[str, MessageDocument]) -> None:
+        """Pass the gate and call, as many side by side as the sender takes, outside the log's way.
+
+        A message whose gate is shut has to be called: those that would have to queue keep theirs open.
+        """
+        for first in range(0, len(calls), sender.at_once):
+            turn = calls[first : first + sender.at_once]
+            now = time.monotonic()
+            ripe = [
+                call
+                for call in turn
+                if guards.may_still_act(call[0].claimed_at, now, LEASE_MS / 1000) and not self._is_closing
+            ]
+            self._release([call[0] for call in turn if call not in ripe])
+            try:
+                passed = await self._through_the_gate(ripe, known)
+            except StoreUnavailable as error:
+                logger.warning("dispatch.unavailable", sends=len(ripe), error=str(error))
+                self._release([call[0] for call in ripe])
+                continue
+            await asyncio.gather(*(self._call_one(sender, *call) for call in passed))
+
+    async def _through_the_gate(self, calls: Sequence[_Call], known: Mapping[str, MessageDocument]) -> list[_Call]:
+        writes: list[Write] = []
+        gated: list[_Call] = []
+        passed: list[_Call] = []
+        for send, message, document in calls:
+            before = known.get(send.send_id)
+            if before is None:
+                writes.append(Insert(MESSAGES, document))
+                gated.append((send, message, document))
+            elif before.is_refused_for_now:
+                # It may be called again, but only once the gate is shut behind us.
+                shut = _changed(before, is_refused_for_now=False)
+                writes.append(Replace(MESSAGES, shut))
+                gated.append((send, message, shut))
+            else:
+                passed.append((send, message, document))  # at least once: the same key again
+        outcomes = await self._documents.write_many(writes) if writes else []
+        for call, outcome in zip(gated, outcomes, strict=True):
             if outcome is Outcome.APPLIED:
                 passed.append(call)
             else:
                 self._release([call[0]])
-        for send, message, document in passed:
-            task = asyncio.create_task(self._call_one(send, message, document))
-            self._calls.add(task)
-            task.add_done_callback(self._calls.discard)
+        return passed
 
-    async def _call_one(self, send: Send, message: OutgoingMessage, document: MessageDocument) -> None:
-        sender = self._sender(send.channel)
+    async def _call_one(self, sender: Sender, send: Send, message: OutgoingMessage, document: MessageDocument) -> None:
         state, reason = "sent", None
         try:
-            await sender.send(message)
-        except SendFailed as error:
-            state, reason = "failed", str(error)
-        except Exception as error:  # noqa: BLE001  # a vendor's fault of any kind leaves the call in doubt
-            logger.warning("send.in_doubt", send_id=send.send_id, error=type(error).__name__)
-            if sender.promise is Promise.AT_LEAST_ONCE:
-                self._release([send])  # the lease runs out, then again under the same key
-                return
-            state, reason = "unknown", type(error).__name__
-        at = self._clock.now_ms()
-        try:
+            try:
+                await sender.send(message)
+            except SendFailed as error:
+                state, reason = "failed", str(error)
+            except Temporary as refusal:
+                now = self._clock.now_ms()
+                match retry_schedule(send.attempts, document.at, now, refusal.retry_after):
+                    case RetryAt(at=again_at):
+                        await self._put_off(send, document, again_at, refusal.reason)
+                        return
+                    case _:
+                        state, reason = "failed", refusal.reason
+            except Exception as error:  # noqa: BLE001  # a vendor's fault of any kind leaves the call in doubt
+                logger.warning("send.in_doubt", send_id=send.send_id, error=type(error).__name__)
+                if sender.promise is Promise.AT_LEAST_ONCE:
+                    self._release([send])  # the lease runs out, then again under the same key
+                    return
+                state, reason = "unknown", type(error).__name__
+            at = self._clock.now_ms()
             await self._update(document, state, at, reason)
             await self._finish([_Ended(send, state, at, reason)])
         except (StoreUnavailable, LogUnavailable):
             self._release([send])
+
+    async def _put_off(self, send: Send, document: MessageDocument, again_at: int, reason: str) -> None:
+        """Certainly not sent: the gate opens again, and the intent waits for its turn in its execution."""
+        await self._documents.write_many(
+            [Replace(MESSAGES, _changed(document, is_refused_for_now=True, reason=reason))]
+        )
+        one, now = send.execution, self._clock.now_ms()
+        settled = Settled(send.intent, Result("failed", now, reason), retry_at=again_at)
+        self._acks.settle(one.key, one.workspace_id, one.subject_id, settled, time.monotonic())
+        self._release([send])
+        self.settled.set()
 
     async def _give_up(self, send: Send, message: MessageDocument) -> _Ended:
         """Somebody called and nobody knows how it ended: say so, for ever."""
@@ -306,12 +376,21 @@ class Dispatcher:
             reason=reason,
         )
 
-    def _sender(self, channel: str) -> Sender:
-        return self._senders.get(channel, self._outbox)
+    def _sender(self, send: Send) -> Sender:
+        """What the process was given for the channel, else what the workspace has set."""
+        given = self._given.get(send.channel)
+        if given is not None:
+            return given
+        info = self._catalog.workspace(send.execution.workspace_id)
+        return self._senders.of(info.settings.get("senders") if info else None, send.channel)
 
     def _release(self, sends: list[Send]) -> None:
         for send in sends:
             self._held.discard(send.send_id)
+
+
+def _changed(document: MessageDocument, **members: Any) -> MessageDocument:
+    return msgspec.structs.replace(document, revision=document.revision + 1, **members)
 
 
 def send_of(

@@ -213,6 +213,19 @@ class Subjects:
             await self._tell(workspace, [end_user_id])
         return applied
 
+    async def without_tokens(self, workspace: str, end_user_id: str, tokens: Sequence[str]) -> None:
+        """Take push tokens from the profile that their provider no longer knows."""
+
+        def changed(document: SubjectDocument | None) -> SubjectDocument | None:
+            left = tuple(one for one in document.mobile_push if one not in tokens) if document else ()
+            if document is None or left == document.mobile_push:
+                return None
+            return msgspec.structs.replace(
+                document, revision=document.revision + 1, mobile_push=left, updated_at=self._clock.now_ms()
+            )
+
+        await self._write(workspace, end_user_id, changed, NOBODY)
+
     async def _tell(self, workspace: str, end_user_ids: Sequence[str]) -> None:
         if self._on_change is not None and end_user_ids:
             await self._on_change(workspace, end_user_ids)

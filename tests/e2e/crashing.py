@@ -235,7 +235,7 @@ class Line:
             if following is not None:
                 following = following.removeprefix(self._url)
 
-    def insist(self, method: str, path: str, body: object, fit: set[int], seconds: float = 60.0) -> tuple[Answer, int]:
+    def insist(self, method: str, path: str, body: object, fit: set[int], seconds: float = 300.0) -> tuple[Answer, int]:
         """Repeat a request until the answer has one of these statuses; also how often nobody answered.
 
         5xx is a server that cannot just now. 401 is no server of ours: ports are given again.

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -144,7 +145,9 @@ def test_runtime_entries_carry_their_context(world: World, walked: dict[str, Any
         assert f"{metadata['executionId']}-{metadata['stepId']}" == metadata["correlationId"]
     (skipped,) = [one["metadata"] for one in entries if one["action"] == "send.skipped"]
     assert ("no_address", "hello") == (skipped["reason"], skipped["stepId"])
-    routed = [one["metadata"] for one in entries if one["action"] == "branch.routed" and one["metadata"]["stepId"] == "split"]
+    routed = [
+        one["metadata"] for one in entries if one["action"] == "branch.routed" and one["metadata"]["stepId"] == "split"
+    ]
     assert {("random", "a", 1)} == {(one["mode"], one["armId"], one["propensity"]) for one in routed}
 
 
@@ -210,7 +213,7 @@ def test_what_arrives_meanwhile_moves_nobodys_next_page(world: World) -> None:
 def test_nothing_is_lost_between_writers(world: World) -> None:
     """Twenty edits at once are twenty entries at strictly growing times."""
     journey = world.draft()
-    answers = at_once([lambda i=i: world.edit(journey, description=f"d{i}") for i in range(12)])
+    answers = at_once([partial(world.edit, journey, description=f"d{i}") for i in range(12)])
     entries = world.audit(journey, action="edited")
 
     assert all(isinstance(answer, dict) for answer in answers)
@@ -247,9 +250,7 @@ class TestStepStats:
         """Sends by the audit, waiting by where executions stand."""
         journey = walked["journey"]
         stats = world.step_stats(journey)
-        standing = Counter(
-            run["currentStepId"] for run in world.executions(journey) if run["status"] == "RUNNING"
-        )
+        standing = Counter(run["currentStepId"] for run in world.executions(journey) if run["status"] == "RUNNING")
         for action, column in (("send.executed", "executed"), ("send.skipped", "skipped"), ("send.failed", "failed")):
             told = Counter(entry["metadata"]["stepId"] for entry in world.audit(journey, action=action))
             for step in ("hello", "thanks", "nag"):

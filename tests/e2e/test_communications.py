@@ -108,9 +108,7 @@ def test_a_journey_sends_what_it_pinned(world: World) -> None:
     assert {"First"} == set(subjects(early))
     assert {"Second"} == set(subjects(late))
     assert [2, 2] == [len(subjects(early)), len(subjects(late))]
-    versions = [
-        world.api.get(f"/api/journeys/{journey}/versions/{number}").ok()["communications"] for number in (1, 2)
-    ]
+    versions = [world.api.get(f"/api/journeys/{journey}/versions/{number}").ok()["communications"] for number in (1, 2)]
     assert [{comm: 1}, {comm: 2}] == versions
 
 
@@ -196,11 +194,9 @@ RENDERED: list[tuple[str, str]] = [
 def rendered(world: World) -> dict[str, Any]:
     """One mail with every template in its body, one after another."""
     event = unique("ev")
-    body = "~~~".join(template for template, _ in RENDERED)
+    body = "".join(f"{template}~~~" for template, _ in RENDERED)  # what follows the last is the footer
     comm = world.comm(subject="Hi {{ subject.name }}", body=body, text="Hi {{ subject.name }}")
-    journey = world.journey(
-        [trigger("s"), send("s", comm, "exit"), end()], event=event, name="Greeting"
-    )
+    journey = world.journey([trigger("s"), send("s", comm, "exit"), end()], event=event, name="Greeting")
     person = world.person(
         {"name": "Ada & Co", "age": 42, "address": {"city": "Köln"}, "html": "<script>"},
         timezone="Europe/Berlin",

@@ -72,6 +72,7 @@ def test_a_patch_makes_a_later_version(world: World) -> None:
     made = world.contract(recipientEmailFieldPath="data.mail")
     before = world.api.get(f"/api/journey-triggers/{made}").ok()
     stamps = [before["versionAt"]]
+    after = before
     for name in ("A", "B", "C"):
         after = world.api.patch(f"/api/journey-triggers/{made}", {**before, "name": name}).ok()
         stamps.append(after["versionAt"])
@@ -132,7 +133,9 @@ def test_the_subject_may_be_found_elsewhere(world: World) -> None:
         ("data.order.buyer.id", {"order": {"buyer": {"id": "@"}}}),
     ):
         event, person = unique("ev"), unique("usr")
-        journey = world.journey([trigger("exit"), end()], triggerContractId=world.contract(event, subjectFieldPath=path))
+        journey = world.journey(
+            [trigger("exit"), end()], triggerContractId=world.contract(event, subjectFieldPath=path)
+        )
         world.event(event, None, _filled(data, person))
         world.settle()
 

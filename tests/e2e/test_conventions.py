@@ -1,12 +1,14 @@
 """What holds for every route: problems, limits, tags, keys, hostile input. Contract 1 and 7."""
 
+import gzip
 import json
 import re
 import socket
+from collections.abc import Callable
 from typing import Any
 
+import jsonschema_rs
 import pytest
-from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from tests.e2e.server import Client, Reply, Server, fault_paths
@@ -180,7 +182,8 @@ class TestHostile:
     @pytest.mark.parametrize(("method", "path"), BODIES)
     def test_bodies_of_other_shapes(self, world: World, names: dict[str, str], method: str, path: str) -> None:
         """No object, or unknown members with strange names: 400 with a pointer."""
-        for body in ([], [{}], "x", 5, True, None, {"\x00/~": 1}, {"__proto__": {}}, {"a" * 5_000: 1}):
+        bodies: list[Any] = [[], [{}], "x", 5, True, None, {"\x00/~": 1}, {"__proto__": {}}, {"a" * 5_000: 1}]
+        for body in bodies:
             reply = world.api.request(method, filled(path, names), body)
             reply.problem(400, "validation_error")
 
@@ -196,7 +199,9 @@ class TestHostile:
             body = json.dumps({"name": "x", "description": "y" * size}).encode()
             with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
                 head = f"POST /api/journeys HTTP/1.1\r\nHost: x\r\nCookie: session={server.token}\r\n"
-                connection.sendall(f"{head}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+                connection.sendall(
+                    f"{head}Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+                )
                 try:
                     for start in range(0, len(body), 65_536):
                         part = body[start : start + 65_536]
@@ -206,12 +211,37 @@ class TestHostile:
                     pass
                 assert f" {expected} " in connection.recv(200).decode().splitlines()[0]
 
-    @pytest.mark.parametrize(("method", "path"), [one for one in BODIES if "publish" not in one[1] and "pause" not in one[1]])
+    @pytest.mark.parametrize(
+        ("method", "path"), [one for one in BODIES if "publish" not in one[1] and "pause" not in one[1]]
+    )
     def test_other_media(self, world: World, names: dict[str, str], method: str, path: str) -> None:
         """415 for anything but JSON in UTF-8."""
         for media in ("text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "json"):
             reply = world.api.request(method, filled(path, names), raw=b"{}", headers={"Content-Type": media})
             reply.problem(415, "unsupported_media_type")
+
+    def test_of_doubled_keys_the_last_counts(self, world: World) -> None:
+        """In every body."""
+        made = world.api.post("/api/journeys", raw=b'{"name": "A", "name": "B"}', headers=JSON).ok(201)
+
+        assert "B" == made["name"]
+
+    def test_numbers_are_kept(self, world: World) -> None:
+        """64-bit integers and doubles come back as they went."""
+        numbers = {"a": 2**63 - 1, "b": -(2**63), "c": 1e300, "d": 0.1, "e": 123456789012345678, "f": 5e-324, "g": 0}
+        person = world.person(numbers)
+        world.api.put(f"/api/subjects/{person}", {"attributes": {"a": 2**63}}).problem(400)
+
+        assert numbers == world.profile(person)["attributes"]
+
+    def test_compressed_bodies(self, world: World) -> None:
+        """gzip is read; a bomb is too large; what is no gzip is refused."""
+        headers = {**JSON, "Content-Encoding": "gzip"}
+        world.api.post("/api/journeys", raw=gzip.compress(b'{"name": "x"}'), headers=headers).ok(201)
+        bomb = gzip.compress(b'{"name": "' + b"x" * 100_000_000 + b'"}')
+        world.api.post("/api/journeys", raw=bomb, headers=headers).problem(413, "payload_too_large")
+        world.api.post("/api/events", raw=bomb, headers=headers).problem(413, "payload_too_large")
+        world.api.post("/api/journeys", raw=b"nonsense", headers=headers).problem(400)
 
     def test_json_with_a_charset_is_json(self, world: World) -> None:
         """As most clients write it."""
@@ -310,7 +340,16 @@ class TestProblems:
 
     def test_unknown_routes(self, world: World, server: Server) -> None:
         """404 not_found, whoever asks, also with a slash too many."""
-        for path in ("/nothing", "/api", "/api/nothing", "/api/journeys/", "//api/journeys", "/api/journeys/x/y/z", "/API/journeys", "/api/journeys/internal/nothing"):
+        for path in (
+            "/nothing",
+            "/api",
+            "/api/nothing",
+            "/api/journeys/",
+            "//api/journeys",
+            "/api/journeys/x/y/z",
+            "/API/journeys",
+            "/api/journeys/internal/nothing",
+        ):
             world.api.get(path).problem(404, "not_found")
         server.anyone.get("/api/nothing").problem(404, "not_found")
         server.internal.post("/api/journeys/internal/nothing", {}).problem(404, "not_found")
@@ -367,19 +406,22 @@ class TestTags:
     )
     def test_a_stale_tag_is_refused(self, apart: World, make: str, change: Json) -> None:
         """412 when it has changed since, 200 when it has not; * is any state."""
-        path = {
+        path_of: dict[str, Callable[[], str]] = {
             "journey": lambda: f"/api/journeys/{apart.draft()}",
             "contract": lambda: f"/api/journey-triggers/{apart.contract()}",
             "audience": lambda: f"/api/audiences/{apart.audience(subject_ids=[])}",
             "comm": lambda: f"/api/communications/{apart.comm()}",
             "subject": lambda: f"/api/subjects/{apart.person()}",
             "workspace": lambda: "/api/workspace",
-        }[make]()
+        }
+        path = path_of[make]()
         tag = apart.api.get(path).headers["etag"]
         assert re.fullmatch(r'(W/)?"[^"]+"', tag)
         after = apart.api.patch(path, change, headers={"If-Match": tag})
         after.ok()
-        stale = apart.api.patch(path, {name: "other" if name != "locale" else "fr" for name in change}, headers={"If-Match": tag})
+        stale = apart.api.patch(
+            path, {name: "other" if name != "locale" else "fr" for name in change}, headers={"If-Match": tag}
+        )
 
         stale.problem(412, "precondition_failed")
         assert change.items() <= apart.api.get(path).ok().items()
@@ -415,20 +457,24 @@ class TestTags:
         event = unique("ev")
         journey = world.journey([trigger("exit"), end()], event=event)
         run = world.walk(journey, event)
-        for path in (f"/api/journeys/{journey}/versions/1", f"/api/journeys/{journey}/executions/{seg(run['executionId'])}"):
+        for path in (
+            f"/api/journeys/{journey}/versions/1",
+            f"/api/journeys/{journey}/executions/{seg(run['executionId'])}",
+        ):
             assert world.api.get(path).headers["etag"] == world.api.get(path).headers["etag"]
+
+
+CREATING = [
+    ("/api/journeys", {"name": "Once"}),
+    ("/api/journey-triggers", {"name": "Once", "eventName": "e"}),
+    ("/api/audiences", {"name": "Once", "subjectIds": []}),
+    ("/api/communications", {"name": "Once", "commType": "marketing", "channel": "email"}),
+    ("/api/workspace/api-keys", {"name": "Once"}),
+]
 
 
 class TestKeys:
     """Idempotency-Key on every POST that creates."""
-
-    CREATING = [
-        ("/api/journeys", {"name": "Once"}),
-        ("/api/journey-triggers", {"name": "Once", "eventName": "e"}),
-        ("/api/audiences", {"name": "Once", "subjectIds": []}),
-        ("/api/communications", {"name": "Once", "commType": "marketing", "channel": "email"}),
-        ("/api/workspace/api-keys", {"name": "Once"}),
-    ]
 
     @pytest.mark.parametrize(("path", "body"), CREATING)
     def test_the_first_answer_again(self, apart: World, path: str, body: Json) -> None:
@@ -447,7 +493,9 @@ class TestKeys:
         """Six with one key make one journey; the others get its answer or are told to come again."""
         name = unique("Once")
         key = {"Idempotency-Key": unique("k")}
-        answers: list[Reply] = at_once([lambda: world.api.post("/api/journeys", {"name": name}, headers=key) for _ in range(6)])
+        answers: list[Reply] = at_once(
+            [lambda: world.api.post("/api/journeys", {"name": name}, headers=key) for _ in range(6)]
+        )
         made = {answer.body["id"] for answer in answers if answer.status == 201}
 
         assert 1 == len(made)
@@ -542,7 +590,7 @@ class TestServer:
         content = document["paths"][template]["get"]["responses"]["200"]["content"]["application/json"]
         schema = {**content["schema"], "components": document["components"]}
 
-        assert [] == [error.message for error in Draft202012Validator(schema).iter_errors(found.ok())]
+        assert [] == [error.message for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(found.ok())]
 
     @pytest.mark.parametrize(("method", "path"), NOT_BUILT)
     def test_what_is_not_built_says_so(
@@ -551,7 +599,7 @@ class TestServer:
         """501 not_implemented for who may, 401 for who may not; never a made-up value. Built ones are no 501."""
         real = re.sub(r"\{\w+\}", names["@journey"], path)
         client: Client = server.internal if "/internal/" in path else world.api
-        body = None if method in ("GET", "DELETE") else {}
+        body: Json | None = None if method in ("GET", "DELETE") else {}
         reply = client.request(method, real, body)
         if reply.status == 501:
             reply.problem(501, "not_implemented")

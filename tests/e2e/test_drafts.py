@@ -1,7 +1,7 @@
 """Journeys as they are written: create, list, read, edit. Contract 2."""
 
 import re
-from typing import Any
+from functools import partial
 
 import pytest
 
@@ -272,7 +272,15 @@ class TestEdit:
         body = world.show(made)
         after = world.edit(
             made,
-            **{**body, "name": "Renamed", "id": "other", "status": "archived", "version": 9, "createdAt": "x", "warnings": 1},
+            **{
+                **body,
+                "name": "Renamed",
+                "id": "other",
+                "status": "archived",
+                "version": 9,
+                "createdAt": "x",
+                "warnings": 1,
+            },
         )
 
         assert (made, "Renamed", "published", 1) == (
@@ -301,10 +309,7 @@ class TestEdit:
         made = world.draft()
         read = world.show(made)["updatedAt"]
         answers = at_once(
-            [
-                lambda i=i: world.api.patch(f"/api/journeys/{made}", {"name": f"w{i}", "updatedAt": read})
-                for i in range(8)
-            ]
+            [partial(world.api.patch, f"/api/journeys/{made}", {"name": f"w{i}", "updatedAt": read}) for i in range(8)]
         )
 
         assert [200] + [409] * 7 == sorted(answer.status for answer in answers)
@@ -369,7 +374,9 @@ class TestEdit:
 
     def test_links_can_be_taken_away(self, world: World) -> None:
         """null is no audience, no contract, no goal."""
-        made = world.draft(audienceId=world.audience(subject_ids=[]), triggerContractId=world.contract(), goalEventName="g")
+        made = world.draft(
+            audienceId=world.audience(subject_ids=[]), triggerContractId=world.contract(), goalEventName="g"
+        )
         after = world.edit(made, audienceId=None, triggerContractId=None, goalEventName=None)
 
         assert [None, None, None] == [after[name] for name in ("audienceId", "triggerContractId", "goalEventName")]

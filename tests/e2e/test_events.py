@@ -25,7 +25,13 @@ class TestOne:
 
     def test_it_is_received(self, world: World) -> None:
         """202 with the counts; again it is a duplicate."""
-        body = {"id": unique("evt"), "type": "x", "endUserId": "u", "data": {"a": [1]}, "timestamp": "2026-01-01T00:00:00Z"}
+        body = {
+            "id": unique("evt"),
+            "type": "x",
+            "endUserId": "u",
+            "data": {"a": [1]},
+            "timestamp": "2026-01-01T00:00:00Z",
+        }
 
         assert {"received": 1, "duplicates": 0, "errors": []} == world.api.post("/api/events", body).ok(202)
         assert {"received": 1, "duplicates": 1, "errors": []} == world.api.post("/api/events", body).ok(202)
@@ -95,7 +101,9 @@ class TestOne:
         """400, never 500."""
         world.api.post("/api/events", raw=raw, headers={"Content-Type": "application/json"}).problem(400)
 
-    @pytest.mark.parametrize("raw", [b"[]", b"null", b"5", b'"x"', b"true", b'{"events": 5}', b'{"events": {}}', b'{"events": null}'])
+    @pytest.mark.parametrize(
+        "raw", [b"[]", b"null", b"5", b'"x"', b"true", b'{"events": 5}', b'{"events": {}}', b'{"events": null}']
+    )
     def test_other_shapes_are_refused(self, world: World, raw: bytes) -> None:
         """An event, or {events: [...]}."""
         world.api.post("/api/events", raw=raw, headers={"Content-Type": "application/json"}).problem(400)
@@ -109,6 +117,24 @@ class TestOne:
         world.settle()
 
         assert 1 == len(world.executions(journey, person))
+
+    @pytest.mark.parametrize(
+        ("text", "status"),
+        [
+            ("2026-01-01T00:00:00Z", 202),
+            ("2026-01-01T00:00:00.1Z", 202),
+            ("2026-01-01T00:00:00.123456789Z", 202),
+            ("2026-01-01T02:00:00+02:00", 400),
+            ("2026-01-01T00:00:00", 400),
+            ("2026-01-01", 400),
+            ("2026-01-01T24:00:00Z", 400),
+            ("2026-01-01T00:00Z", 400),
+            ("0000-01-01T00:00:00Z", 400),
+        ],
+    )
+    def test_times_are_rfc_3339_in_utc(self, world: World, text: str, status: int) -> None:
+        """With any number of fraction digits."""
+        world.api.post("/api/events", {"type": "x", "timestamp": text}).ok(status)
 
     def test_it_may_be_as_deep_as_the_limit(self, world: World) -> None:
         """64 levels, the event itself included; one more is refused."""
@@ -191,7 +217,9 @@ class TestMany:
         event = unique("ev")
         journey = world.journey([trigger("exit"), end()], event=event)
         raw = json.dumps({"events": [{"type": event, "endUserId": "u"}] * 3}).encode()[:-20]
-        world.api.post("/api/events", raw=raw, headers={"Content-Type": "application/json"}).problem(400, "invalid_json")
+        world.api.post("/api/events", raw=raw, headers={"Content-Type": "application/json"}).problem(
+            400, "invalid_json"
+        )
         world.settle()
 
         assert [] == world.executions(journey)

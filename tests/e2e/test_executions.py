@@ -160,7 +160,11 @@ class TestInternalStart:
         assert (True, expected, ARN + expected) == (first["started"], first["executionId"], first["executionArn"])
         assert "reason" not in first
         for again in (second, third):
-            assert (False, "duplicate", first["executionArn"]) == (again["started"], again["reason"], again["executionArn"])
+            assert (False, "duplicate", first["executionArn"]) == (
+                again["started"],
+                again["reason"],
+                again["executionArn"],
+            )
         assert 1 == len(world.executions(journey, person))
 
     def test_many_at_once_start_one(self, world: World) -> None:
@@ -363,7 +367,13 @@ def test_the_offset_outlives_the_process(own_server: Server) -> None:
     world = World(own_server.start().owner)
     world.api.patch("/api/workspace", {"holdout": {"percent": 0}}).ok()
     event, paid = unique("ev"), unique("paid")
-    steps = [trigger("w"), wait("w", "P10D", "a"), wait_event("a", paid, "P5D", "s", "exit"), send("s", world.comm(), "exit"), end()]
+    steps = [
+        trigger("w"),
+        wait("w", "P10D", "a"),
+        wait_event("a", paid, "P5D", "s", "exit"),
+        send("s", world.comm(), "exit"),
+        end(),
+    ]
     journey = world.journey(steps, event=event)
     run = world.walk(journey, event)
     before = world.advance("P9D")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +86,15 @@ class TestSubjects:
         """null in any member."""
         person = unique("usr")
         world.api.put(f"/api/subjects/{person}", FULL).ok(201)
-        patch = {"addresses": {"email": None}, "timezone": None, "channelPreferences": {"email": None}, "globalOptOut": None}
-        answer = world.api.patch(f"/api/subjects/{person}", patch, headers={"Content-Type": "application/merge-patch+json"}).ok()
+        patch = {
+            "addresses": {"email": None},
+            "timezone": None,
+            "channelPreferences": {"email": None},
+            "globalOptOut": None,
+        }
+        answer = world.api.patch(
+            f"/api/subjects/{person}", patch, headers={"Content-Type": "application/merge-patch+json"}
+        ).ok()
 
         assert {"email": None, "mobile_push": ["t1", "t2"]} == answer["addresses"]
         assert (None, {"mobile_push": False}, False) == (
@@ -149,7 +157,7 @@ class TestSubjects:
         """Twelve patches of twelve attributes at once are all there."""
         person = world.person()
         answers = at_once(
-            [lambda i=i: world.api.patch(f"/api/subjects/{person}", {"attributes": {f"a{i}": i}}) for i in range(12)]
+            [partial(world.api.patch, f"/api/subjects/{person}", {"attributes": {f"a{i}": i}}) for i in range(12)]
         )
 
         assert {200} == {answer.status for answer in answers}
@@ -257,7 +265,9 @@ class TestImport:
 
         assert (1_200, 1_000) == (answer["errorCount"], len(answer["errors"]))
 
-    @pytest.mark.parametrize(("name", "media"), [("people-1000.ndjson", "application/x-ndjson"), ("people.csv", "text/csv")])
+    @pytest.mark.parametrize(
+        ("name", "media"), [("people-1000.ndjson", "application/x-ndjson"), ("people.csv", "text/csv")]
+    )
     def test_the_samples(self, apart: World, name: str, media: str) -> None:
         """A thousand people from every corner of the world; a second run updates them all."""
         path = next((folder / name for folder in (EXAMPLES, SAMPLES) if (folder / name).exists()), None)
@@ -292,7 +302,9 @@ class TestSuppressions:
         assert {"address", "reason", "createdAt"} == shown.keys()
         assert ("complaint", address.lower()) == (shown["reason"], shown["address"].lower())
         assert re.fullmatch(TIME, shown["createdAt"])
-        listed = [one for one in world.api.all_of("/api/suppressions?limit=3") if one["address"].lower() == address.lower()]
+        listed = [
+            one for one in world.api.all_of("/api/suppressions?limit=3") if one["address"].lower() == address.lower()
+        ]
         assert ["bounce"] == [one["reason"] for one in listed]
         world.api.delete(f"/api/suppressions/{address}").ok(204)
         world.api.get(f"/api/suppressions/{address}").problem(404, "not_found")
@@ -347,7 +359,13 @@ class TestSettings:
         before = apart.api.get("/api/workspace").ok()
         after = apart.api.patch(
             "/api/workspace",
-            {"name": "Renamed", "timezone": "Asia/Tokyo", "goalEventWindowDays": 14, "holdout": {"percent": 12.5}, "maxJourneys": 3},
+            {
+                "name": "Renamed",
+                "timezone": "Asia/Tokyo",
+                "goalEventWindowDays": 14,
+                "holdout": {"percent": 12.5},
+                "maxJourneys": 3,
+            },
         ).ok()
 
         assert ("Renamed", "Asia/Tokyo", 14, {"percent": 12.5}, 3) == tuple(

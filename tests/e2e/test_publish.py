@@ -1,6 +1,7 @@
 """Publishing: every refusal, versions, races, large graphs. Contract 2."""
 
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -80,7 +81,9 @@ class TestFaults:
         named = [(fault["code"], fault["path"]) for fault in problem["errors"]]
 
         assert code in fault_codes(problem)
-        assert any(code == one and (at == path or at.startswith(path) or path.startswith(at)) for one, at in named), named
+        assert any(code == one and (at == path or at.startswith(path) or path.startswith(at)) for one, at in named), (
+            named
+        )
 
     def test_all_faults_are_reported_together(self, world: World) -> None:
         """Not one after the other."""
@@ -169,10 +172,16 @@ class TestFaults:
         for arms in ([{"stepId": "nope", "armId": "x"}], [{"stepId": "b", "armId": "nope"}]):
             problem = world.api.post(f"/api/journeys/{made}/publish", {"resetArms": arms}).problem(400)
             assert any(path.startswith("/resetArms/0") for path in fault_paths(problem))
-        for body in ({"resetArms": "x"}, {"resetArms": [{"stepId": "b"}]}, {"foo": 1}, []):
+        bodies: list[Any] = [{"resetArms": "x"}, {"resetArms": [{"stepId": "b"}]}, {"foo": 1}, []]
+        for body in bodies:
             world.api.post(f"/api/journeys/{made}/publish", body).problem(400, "validation_error")
 
-        assert 1 == world.api.post(f"/api/journeys/{made}/publish", {"resetArms": [{"stepId": "b", "armId": "x"}]}).ok()["version"]
+        assert (
+            1
+            == world.api.post(f"/api/journeys/{made}/publish", {"resetArms": [{"stepId": "b", "armId": "x"}]}).ok()[
+                "version"
+            ]
+        )
 
 
 class TestVersions:
@@ -223,8 +232,8 @@ class TestVersions:
             steps = [wait("new", "PT1H", "exit"), end()]
             edit, publish = at_once(
                 [
-                    lambda made=made, steps=steps: world.api.patch(f"/api/journeys/{made}", {"steps": steps}),
-                    lambda made=made: world.api.post(f"/api/journeys/{made}/publish"),
+                    partial(world.api.patch, f"/api/journeys/{made}", {"steps": steps}),
+                    partial(world.api.post, f"/api/journeys/{made}/publish"),
                 ]
             )
             assert 200 == edit.status

@@ -5,7 +5,21 @@ from typing import Any
 import pytest
 
 from tests.e2e.server import by_session
-from tests.e2e.words import ARN, Json, World, at_once, attr, end, event_attr, fired, path_of, trigger, unique, wait
+from tests.e2e.words import (
+    ARN,
+    Json,
+    World,
+    at_once,
+    attr,
+    end,
+    event_attr,
+    fired,
+    path_of,
+    send,
+    trigger,
+    unique,
+    wait,
+)
 
 
 def staying(world: World, event: str, **more: Any) -> str:
@@ -35,6 +49,27 @@ class TestStart:
         assert run["correlationId"].startswith(run["executionId"])
         assert [("trigger", "execution.started"), ("w", "wait.started")] == path_of(run)
         assert "endedAt" not in run
+
+    @pytest.mark.parametrize(
+        ("person", "event_id", "expected"),
+        [
+            ("a_b", "c", "a_b__c"),
+            ("a-b.c~d", "x y", "a-b.c~d__x%20y"),
+            ("a__b_", "_e/ü", "a%5F%5Fb%5F__%5Fe%2F%C3%BC"),
+            ("_", "a___b", "%5F__a%5F%5F%5Fb"),
+            ("É", "A+b@c", "%C3%89__A%2Bb%40c"),
+            ("100%", "%5F", "100%25__%255F"),
+        ],
+    )
+    def test_ids_are_written_so_that_they_can_be_taken_apart(
+        self, world: World, person: str, event_id: str, expected: str
+    ) -> None:
+        """Letters, digits, `.~-` and single inner `_` stay; everything else is %XX."""
+        journey = staying(world, unique("ev"))
+        answer = world.start_internal(journey, person, event_id)
+
+        assert f"{journey}__v1__{expected}" == answer["executionId"]
+        assert person == world.detail(journey, answer["executionId"])["endUserId"]
 
     def test_without_any_waiting_for_it(self, world: World) -> None:
         """It starts by itself within moments, on a clock nobody moves."""
@@ -121,9 +156,7 @@ class TestRepeats:
     def test_the_first_content_counts(self, world: World) -> None:
         """Another content under the same id changes nothing."""
         event, person, event_id = unique("ev"), world.person(), unique("evt")
-        journey = world.journey(
-            [trigger("exit", filter=event_attr("n", "equals", 1)), end()], event=event
-        )
+        journey = world.journey([trigger("exit", filter=event_attr("n", "equals", 1)), end()], event=event)
         world.event(event, person, {"n": 2}, id=event_id)
         world.settle()
         world.event(event, person, {"n": 1}, id=event_id)
@@ -412,6 +445,15 @@ class TestByHand:
         assert (True, ARN + answer["executionId"]) == (answer["started"], answer["executionArn"])
         assert "RUNNING" == world.api.get(reply.headers["location"]).ok()["status"]
 
+    def test_a_journey_without_a_contract_is_started_by_hand_only(self, world: World) -> None:
+        """201, and templates see the data that came along."""
+        comm = world.comm(subject="{{ event.a }}")
+        journey, person = world.journey([send("s", comm, "exit"), end()]), world.person()
+        world.api.post(f"/api/journeys/{journey}/executions", {"endUserId": person, "data": {"a": "b"}}).ok(201)
+        world.settle()
+
+        assert ["b"] == [message["subject"] for message in world.messages(endUserId=person)]
+
     def test_again_is_a_duplicate(self, world: World) -> None:
         """200 started false, the same ARN; the same event posted starts nobody either."""
         event, person, event_id = unique("ev"), world.person(), unique("e")
@@ -460,9 +502,7 @@ class TestByHand:
         ]
         world.api.delete(f"/api/audiences/{audience}").ok(204)
         assert "audience_missing" == reason(by_audience)
-        world.api.post(
-            f"/api/journeys/{by_filter}/executions", {"endUserId": person, "data": {"ok": True}}
-        ).ok(201)
+        world.api.post(f"/api/journeys/{by_filter}/executions", {"endUserId": person, "data": {"ok": True}}).ok(201)
 
     @pytest.mark.parametrize(
         "body", [{}, {"endUserId": ""}, {"endUserId": 5}, {"endUserId": "u", "foo": 1}, {"endUserId": "u", "data": []},

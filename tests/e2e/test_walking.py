@@ -67,7 +67,12 @@ class TestDuration:
     def test_chained_ones_fire_each_at_its_own_time(self, world: World) -> None:
         """One advance over all of them: no drift."""
         event = unique("ev")
-        steps = [trigger("w0"), *[wait(f"w{i}", "P1D", f"w{i + 1}") for i in range(4)], wait("w4", "P1W", "exit"), end()]
+        steps = [
+            trigger("w0"),
+            *[wait(f"w{i}", "P1D", f"w{i + 1}") for i in range(4)],
+            wait("w4", "P1W", "exit"),
+            end(),
+        ]
         journey = world.journey(steps, event=event)
         run = world.walk(journey, event)
         started = ms_of(run["startedAt"])
@@ -92,7 +97,9 @@ class TestDuration:
         """Forty people entered one after the other leave one after the other, all of them exactly."""
         event = unique("ev")
         journey = world.journey([trigger("w"), wait("w", "P1D", "exit"), end()], event=event)
-        world.api.post("/api/events", {"events": [{"type": event, "endUserId": unique("u")} for _ in range(40)]}).ok(202)
+        world.api.post("/api/events", {"events": [{"type": event, "endUserId": unique("u")} for _ in range(40)]}).ok(
+            202
+        )
         world.advance("P2D")
         runs = world.executions(journey)
 
@@ -107,7 +114,12 @@ class TestUntilEvent:
         """next at the event, onTimeout after it."""
         event, paid = unique("ev"), unique("paid")
         journey = world.journey(
-            [trigger("w"), wait_event("w", paid, "P2D", "yes", "no"), end("yes", reason="paid"), end("no", reason="late")],
+            [
+                trigger("w"),
+                wait_event("w", paid, "P2D", "yes", "no"),
+                end("yes", reason="paid"),
+                end("no", reason="late"),
+            ],
             event=event,
         )
         buyer, other = world.walk(journey, event), world.walk(journey, event)
@@ -197,13 +209,17 @@ class TestUntilEvent:
     def test_the_event_that_started_does_not_wake(self, world: World) -> None:
         """Waiting for a second one of the same name."""
         event = unique("ev")
-        journey = world.journey([trigger("w"), wait_event("w", event, "P5D", "yes", "no"), end("yes"), end("no")], event=event)
+        journey = world.journey(
+            [trigger("w"), wait_event("w", event, "P5D", "yes", "no"), end("yes"), end("no")], event=event
+        )
         run = world.walk(journey, event)
         assert "w" == run["currentStepId"]
         world.event(event, run["endUserId"])
         world.settle()
 
-        assert Counter(["yes", "w"]) == Counter(one["currentStepId"] for one in world.executions(journey, run["endUserId"]))
+        assert Counter(["yes", "w"]) == Counter(
+            one["currentStepId"] for one in world.executions(journey, run["endUserId"])
+        )
 
     def test_the_same_event_wakes_once(self, world: World) -> None:
         """Two waits in a row for the same name need two events, not one twice."""
@@ -230,7 +246,9 @@ class TestUntilEvent:
     def test_somebody_elses_event_does_not_wake(self, world: World) -> None:
         """Nor the same name in nobody's event."""
         event, paid = unique("ev"), unique("paid")
-        journey = world.journey([trigger("w"), wait_event("w", paid, "P5D", "yes", "no"), end("yes"), end("no")], event=event)
+        journey = world.journey(
+            [trigger("w"), wait_event("w", paid, "P5D", "yes", "no"), end("yes"), end("no")], event=event
+        )
         run = world.walk(journey, event)
         world.event(paid, world.person())
         world.event(paid)
@@ -241,7 +259,9 @@ class TestUntilEvent:
     def test_no_event_is_missed_at_the_door(self, world: World) -> None:
         """The awaited event right behind the trigger, in one batch, one post after another, and at the same moment."""
         event, paid = unique("ev"), unique("paid")
-        journey = world.journey([trigger("w"), wait_event("w", paid, "P5D", "yes", "no"), end("yes"), end("no")], event=event)
+        journey = world.journey(
+            [trigger("w"), wait_event("w", paid, "P5D", "yes", "no"), end("yes"), end("no")], event=event
+        )
         people = [unique("u") for _ in range(60)]
         for i, person in enumerate(people):
             pair = [{"type": event, "endUserId": person}, {"type": paid, "endUserId": person}]
@@ -277,7 +297,9 @@ class TestUntilEvent:
     def test_a_late_event_wakes_on_arrival(self, world: World) -> None:
         """Its own timestamp may lie before the wait."""
         event, paid = unique("ev"), unique("paid")
-        journey = world.journey([trigger("w"), wait_event("w", paid, "P5D", "yes", "no"), end("yes"), end("no")], event=event)
+        journey = world.journey(
+            [trigger("w"), wait_event("w", paid, "P5D", "yes", "no"), end("yes"), end("no")], event=event
+        )
         run = world.walk(journey, event)
         world.event(paid, run["endUserId"], timestamp=time_at(ms_of(run["startedAt"]) - DAY))
         world.settle()
@@ -351,7 +373,13 @@ class TestBranches:
     def test_the_profile_is_read_when_the_branch_is_reached(self, world: World) -> None:
         """Not when the journey was entered."""
         event, person = unique("ev"), world.person({"plan": "free"})
-        steps = [trigger("w"), wait("w", "P1D", "b"), branch("b", [("x", attr("plan", "equals", "pro"), "yes")], "exit"), end("yes"), end()]
+        steps = [
+            trigger("w"),
+            wait("w", "P1D", "b"),
+            branch("b", [("x", attr("plan", "equals", "pro"), "yes")], "exit"),
+            end("yes"),
+            end(),
+        ]
         journey = world.journey(steps, event=event)
         world.walk(journey, event, person)
         world.api.patch(f"/api/subjects/{person}", {"attributes": {"plan": "pro"}}).ok()
@@ -384,7 +412,13 @@ class TestBranches:
     def test_a_draw_is_sticky_and_about_fair(self, world: World) -> None:
         """The same person gets the same arm again, over versions; weights are weights."""
         event = unique("ev")
-        steps = [trigger("d"), draw("d", [("a", 3, "a"), ("b", 1, "b"), ("never", 0, "never")]), end("a"), end("b"), end("never")]
+        steps = [
+            trigger("d"),
+            draw("d", [("a", 3, "a"), ("b", 1, "b"), ("never", 0, "never")]),
+            end("a"),
+            end("b"),
+            end("never"),
+        ]
         journey = world.journey(steps, event=event)
         people = [f"{journey}-{i}" for i in range(200)]
 
@@ -485,7 +519,14 @@ class TestSends:
         """Opted out while waiting: nothing is sent. Opted in again: the next one is."""
         event, person = unique("ev"), world.person()
         comm = world.comm()
-        steps = [trigger("w1"), wait("w1", "P1D", "s1"), send("s1", comm, "w2"), wait("w2", "P1D", "s2"), send("s2", comm, "exit"), end()]
+        steps = [
+            trigger("w1"),
+            wait("w1", "P1D", "s1"),
+            send("s1", comm, "w2"),
+            wait("w2", "P1D", "s2"),
+            send("s2", comm, "exit"),
+            end(),
+        ]
         journey = world.journey(steps, event=event)
         world.walk(journey, event, person)
         world.api.patch(f"/api/subjects/{person}", {"channelPreferences": {"email": False}}).ok()
@@ -588,7 +629,9 @@ class TestUpdates:
     def test_two_journeys_lose_nothing_to_each_other(self, world: World) -> None:
         """Both write into one profile at the same event."""
         event, person = unique("ev"), world.person()
-        journeys = [world.journey([trigger("u"), update("u", {f"j{i}": True}, "exit"), end()], event=event) for i in range(4)]
+        journeys = [
+            world.journey([trigger("u"), update("u", {f"j{i}": True}, "exit"), end()], event=event) for i in range(4)
+        ]
         world.event(event, person)
         world.settle()
 
@@ -674,6 +717,23 @@ class TestLeaving:
         assert [early["executionId"]] == [
             one["metadata"]["executionId"] for one in world.audit(journey, action="goal.reached")
         ]
+
+    def test_an_execution_keeps_the_goal_it_started_under(self, world: World) -> None:
+        """Another goal acts at once, for those who start afterwards."""
+        event, old, new = unique("ev"), unique("old"), unique("new")
+        journey = self.staying(world, event, {}, goalEventName=old)
+        early = world.walk(journey, event)
+        world.edit(journey, goalEventName=new)
+        late = world.walk(journey, event)
+        for name in (old, new):
+            for run in (early, late):
+                world.event(name, run["endUserId"])
+        world.settle()
+
+        assert {(early["executionId"], old), (late["executionId"], new)} == {
+            (one["metadata"]["executionId"], one["metadata"]["eventName"])
+            for one in world.audit(journey, action="goal.reached")
+        }
 
     def test_nobody_stays_longer_than_allowed(self, world: World) -> None:
         """TIMED_OUT at exactly start plus maxDuration."""

@@ -276,7 +276,9 @@ class TestApiKeys:
         client.get("/api/journeys").problem(401, "unauthenticated")
         apart.api.delete(f"/api/workspace/api-keys/{made['id']}").problem(404, "not_found")
 
-    @pytest.mark.parametrize("body", [{}, {"name": ""}, {"name": "x", "role": "owner"}, {"name": "x", "secret": "mine"}])
+    @pytest.mark.parametrize(
+        "body", [{}, {"name": ""}, {"name": "x", "role": "owner"}, {"name": "x", "secret": "mine"}]
+    )
     def test_a_malformed_key_is_refused(self, apart: World, body: dict[str, Any]) -> None:
         """No key is an owner, and nobody chooses a secret."""
         apart.api.post("/api/workspace/api-keys", body).problem(400, "validation_error")
@@ -288,7 +290,12 @@ class TestWorkspaces:
     def test_the_internal_route_makes_one(self, server: Server) -> None:
         """201 with its key, its owner and a session."""
         email = f"{unique('boss')}@example.com"
-        body = {"name": "Shop", "projectKey": unique("pk").replace("-", "_"), "ownerEmail": email, "ownerPassword": PASSWORD}
+        body = {
+            "name": "Shop",
+            "projectKey": unique("pk").replace("-", "_"),
+            "ownerEmail": email,
+            "ownerPassword": PASSWORD,
+        }
         made = server.internal.post("/api/journeys/internal/workspaces", body).ok(201)
 
         assert {"projectKey", "name", "ownerUserId", "sessionToken"} == made.keys()

@@ -25,6 +25,7 @@ class RecordingSender:
 
     def __init__(self, promise: Promise = Promise.AT_MOST_ONCE) -> None:
         self.promise = promise
+        self.at_once = 500
         self.calls: list[OutgoingMessage] = []
         self.fault: Exception | None = None
 

@@ -17,7 +17,7 @@ from services.runtime.senders.fcm import ENDPOINT, FcmSender, FcmSettings, forge
 from services.runtime.senders.http import HttpSender, HttpSettings
 from services.runtime.senders.outcomes import Permanent, Unregistered
 from services.runtime.senders.port import OutboxSender, OutgoingMessage, Promise, Sender
-from services.runtime.senders.smtp import SmtpSender, SmtpSettings, no_link
+from services.runtime.senders.smtp import SmtpSender, SmtpSettings, own_link
 
 KEPT: Final = 256  # senders; beyond it the one unused for longest is closed
 _CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {"smtp": ("email",), "fcm": ("mobile_push",)}  # others: any
@@ -31,6 +31,7 @@ class UnusableSender:
     """Refuses every message: its settings say nothing that could be done."""
 
     promise = Promise.AT_MOST_ONCE
+    at_once = 500
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
@@ -49,7 +50,7 @@ class Senders:
         clock: Clock | None = None,
         *,
         in_app: Sender | None = None,
-        unsubscribe_url: Callable[[OutgoingMessage], str] = no_link,
+        unsubscribe_url: Callable[[OutgoingMessage], str] = own_link,
         on_unregistered: Callable[[Unregistered], None] = forget_nothing,
     ) -> None:
         self._outbound = outbound

@@ -44,9 +44,10 @@ class SendFailed(Exception):
 
 
 class Sender(Protocol):
-    """One way a message leaves."""
+    """One way a message leaves. `at_once`: how many calls it takes side by side."""
 
     promise: Promise
+    at_once: int
 
     async def send(self, message: OutgoingMessage) -> None:
         """Hand the message over."""
@@ -56,6 +57,7 @@ class OutboxSender:
     """Keeps messages in our own store, where `GET /api/messages` shows them: nothing leaves the process."""
 
     promise = Promise.OWN_STORE
+    at_once = 500
 
     async def send(self, message: OutgoingMessage) -> None:
         """The stored message is the send."""

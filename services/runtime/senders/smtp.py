@@ -59,9 +59,9 @@ class SmtpSettings:
     reply_to: str = ""
 
 
-def no_link(message: OutgoingMessage) -> str:
-    """No link to unsubscribe."""
-    return ""
+def own_link(message: OutgoingMessage) -> str:
+    """The link to unsubscribe that the message brings; empty where it brings none."""
+    return message.unsubscribe_url
 
 
 class SmtpSender:
@@ -76,7 +76,7 @@ class SmtpSender:
         targets: Targets,
         clock: Clock | None = None,
         *,
-        unsubscribe_url: Callable[[OutgoingMessage], str] = no_link,
+        unsubscribe_url: Callable[[OutgoingMessage], str] = own_link,
         tls: ssl.SSLContext | None = None,
         envelope_s: float = ENVELOPE_S,
         content_s: float = CONTENT_S,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.infra.clock import ManualClock
 from services.infra.outbound import Outbound
 from services.runtime.senders import choice
 from services.runtime.senders.choice import Senders, UnusableSender
@@ -86,14 +87,14 @@ class TestOf:
         with pytest.raises(Permanent, match=f"sender for {channel} cannot be used"):
             await sender.send(message())
 
-    async def test_links_and_clock_reach_the_mail(self, outbound: Outbound) -> None:
+    async def test_the_clock_reaches_the_mail(self, outbound: Outbound) -> None:
         async with smtp_server(Mailbox()) as box:
-            senders = Senders(outbound, unsubscribe_url=lambda one: f"https://x.example/{one.end_user_id}")
+            senders = Senders(outbound, ManualClock(1_777_554_000_000))
             settings = {**SMTP, "host": "127.0.0.1", "port": box.port, "security": "none"}
             await senders.of({"email": settings}, "email").send(message())
             await senders.close()
 
-        assert "<https://x.example/usr_a>" == box.mails[0]["List-Unsubscribe"]
+        assert "Thu, 30 Apr 2026 13:00:00 +0000" == box.mails[0]["Date"]
 
     async def test_the_sender_unused_for_longest_is_closed(
         self, outbound: Outbound, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,7 @@
 from email import message_from_bytes
 from email.header import decode_header, make_header
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.runtime.senders.mime import mail_of
@@ -15,6 +15,7 @@ NAME = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclud
 OURS = [b"From", b"To", b"Subject", b"Date", b"Message-ID"]
 
 
+@settings(deadline=None)
 @given(LINE, NAME.filter(str.strip))
 def test_a_line_of_any_script_comes_back_as_it_was(subject: str, name: str) -> None:
     """Folded into lines that every server takes, unfolded and decoded into the same text."""
@@ -29,6 +30,7 @@ def test_a_line_of_any_script_comes_back_as_it_was(subject: str, name: str) -> N
     assert f"{name.strip()} <news@example.com>" == shown.replace('"', "").replace("\\\\", "\\")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40), st.text(max_size=40), st.text(max_size=200))
 def test_no_text_adds_a_header_or_a_recipient(to: str, sender: str, reply: str, subject: str, text: str) -> None:
     """Whatever stands anywhere, the mail has our headers once each and the one recipient, or is refused."""
@@ -52,6 +54,7 @@ def test_no_text_adds_a_header_or_a_recipient(to: str, sender: str, reply: str, 
     assert 1 == len(mail.recipients)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=300))
 def test_a_body_comes_back_as_it_was(text: str) -> None:
     """But for the line ends, which SMTP has of one kind only."""

@@ -48,9 +48,9 @@ class TestDelivery:
         link = "https://journeys.example.com/preferences/" + "t" * 300
         async with (
             smtp_server(Mailbox()) as box,
-            opened(box.port, reply_to="help@example.com", unsubscribe_url=lambda _: link) as sender,
+            opened(box.port, reply_to="help@example.com") as sender,
         ):
-            await sender.send(message(subject="Grüße, مرحبا", body="<p>Grüße</p>", text="Grüße"))
+            await sender.send(message(subject="Grüße, مرحبا", body="<p>Grüße</p>", text="Grüße", unsubscribe_url=link))
 
         [mail], [envelope] = box.mails, box.taken
         html, text = mail.get_body(["html"]), mail.get_body(["plain"])
@@ -400,9 +400,9 @@ class TestInjection:
         "link", ["https://x.example/a\r\nBcc: e@x.example", "javascript:1", "https://x/>,<mailto:e"]
     )
     async def test_a_link_is_one_url(self, opened: Opened, link: str) -> None:
-        async with opened(1, unsubscribe_url=lambda _: link) as sender:
+        async with opened(1) as sender:
             with pytest.raises(Permanent, match="no URL"):
-                await sender.send(message())
+                await sender.send(message(unsubscribe_url=link))
 
     async def test_blank_lines_around_a_subject_are_of_its_template(self, opened: Opened) -> None:
         async with smtp_server(Mailbox()) as box, opened(box.port) as sender:

@@ -132,7 +132,7 @@ class TestCreate:
 
     async def test_what_cannot_run_yet_is_a_warning(self, desk: Desk) -> None:
         """Read and checked, and named."""
-        step = {"id": "t", "type": "trigger", "mode": "audience_entry", "next": "x"}
+        step = {"id": "t", "type": "trigger", "mode": "schedule", "at": "2030-01-01T00:00:00Z", "next": "x"}
 
         assert ["not_yet_supported"] == codes(await desk.draft(steps=[step, EXIT]))
 

@@ -64,7 +64,7 @@ class TestRefusals:
 
     async def test_what_cannot_run_yet(self, desk: Desk) -> None:
         """not_yet_supported where that is all; graph_invalid with other faults beside it."""
-        step = {"id": "t", "type": "trigger", "mode": "audience_entry", "next": "x"}
+        step = {"id": "t", "type": "trigger", "mode": "schedule", "at": "2030-01-01T00:00:00Z", "next": "x"}
 
         assert "not_yet_supported" == (await refusal(desk, [step, EXIT])).reason
         assert "graph_invalid" == (await refusal(desk, [{**step, "next": "y"}, EXIT])).reason

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from services.authoring.repositories import LOGINS
-from services.authoring.workspace_settings import settings_of
+from services.authoring.workspace_settings import DEFAULT_SENDERS, settings_of
 from services.authoring.workspaces import NewWorkspace
 from services.domain.errors import Duplicate, Invalid, Missing, Unmatched
 from services.infra.log.port import LogUnavailable
@@ -166,8 +166,10 @@ class TestSettings:
             ("/holdout/percent", "out_of_range"), ("/holdout/x", "unknown_member"), ("/maxJourneys", "wrong_type"),
             ("/publicUrl", "bad_url"), ("/foo", "unknown_member"), ("/name", "missing_member"),
             ("/quietHours/end", "bad_pattern"), ("/frequencyCaps/0/max", "out_of_range"),
-            ("/frequencyCaps/0/per", "out_of_range"), ("/dailyCap/max", "missing_member"), ("/webhookSecretRef", "not_yet_supported"),
-            ("/senders/email", "not_yet_supported"), ("/senders/fax", "unknown_member"),
+            ("/frequencyCaps/0/per", "out_of_range"), ("/dailyCap/max", "missing_member"), ("/webhookSecretRef", "cannot_resolve"),
+            ("/senders/email/host", "missing_member"), ("/senders/email/port", "missing_member"),
+            ("/senders/email/security", "missing_member"), ("/senders/email/from", "missing_member"),
+            ("/senders/fax", "unknown_member"),
         } == found(refused.value)  # fmt: skip
         assert "validation_error" == refused.value.reason
 
@@ -177,12 +179,18 @@ class TestSettings:
         with pytest.raises(Invalid):
             await desk.authoring.workspaces.update(WORKSPACE, bad, ANN)
 
-    async def test_what_comes_later_has_its_own_reason(self, desk: Desk) -> None:
-        """not_yet_supported where that is all."""
-        with pytest.raises(Invalid) as refused:
-            await patch(desk, webhookSecretRef="env:X")
+    async def test_a_sender_is_kept_as_it_was_written(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Secrets by name; the other channels keep their defaults; null gives a channel's default back."""
+        monkeypatch.setenv("SMTP_PASSWORD", "hunter2")
+        smtp = {"type": "smtp", "host": "mail.example.com", "port": 587, "security": "starttls",
+                "username": "u", "passwordRef": "env:SMTP_PASSWORD", "from": "a@example.com"}  # fmt: skip
+        await patch(desk, senders={"email": smtp}, webhookSecretRef="env:SMTP_PASSWORD")
+        kept = settings_of(await desk.authoring.workspaces.get(WORKSPACE))
+        await patch(desk, senders={"email": None})
 
-        assert "not_yet_supported" == refused.value.reason
+        assert {**DEFAULT_SENDERS, "email": smtp} == kept["senders"]
+        assert "hunter2" not in str(kept)
+        assert DEFAULT_SENDERS == settings_of(await desk.authoring.workspaces.get(WORKSPACE))["senders"]
 
     async def test_tags(self, desk: Desk) -> None:
         """A sign-in does not move the tag, a setting does."""

@@ -63,6 +63,22 @@ class TestProblem:
         with Client(transport=transport) as client, pytest.raises(NotUnderstood):
             client.session.me()
 
+    @pytest.mark.parametrize("body", [None, {"items": []}, 3])
+    def test_a_list_that_is_none_is_not_understood(self, body: object) -> None:
+        """Whoever answered is named by what was asked."""
+        transport = MockTransport()
+        transport.on("GET", "/api/journeys", json=body)
+        with Client(transport=transport) as client, pytest.raises(NotUnderstood, match="GET /api/journeys answered"):
+            list(client.journeys.list())
+
+    @pytest.mark.parametrize("body", [None, {}, {"received": 1, "duplicates": 0, "errors": [{"index": 9}]}])
+    def test_a_strange_answer_to_events_is_not_understood(self, body: object) -> None:
+        """Counts are not made up."""
+        transport = MockTransport()
+        transport.on("POST", "/api/events", json=body)
+        with Client(transport=transport) as client, pytest.raises(NotUnderstood, match="POST /api/events answered"):
+            list(client.events.send([{"type": "t"}]))
+
     async def test_no_answer_is_unreachable(self) -> None:
         """Both clients say where they asked; the library's own errors stay inside."""
 

@@ -1,7 +1,7 @@
 """When a failed call is made again follows from attempts, times and key alone."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.domain.messaging.retry import GiveUp, RetryAt, Verdict, call_schedule, retry_schedule, verdict_of
@@ -42,6 +42,7 @@ class TestRetrySchedule:
 class TestCallSchedule:
     """call_schedule: backoff of webhooks."""
 
+    @settings(deadline=None)
     @given(st.integers(1, 50), st.text(max_size=20), st.none() | st.integers(-5, 10 * HOUR))
     def test_it_grows_is_bounded_and_repeatable(self, attempts: int, key: str, retry_after: int | None) -> None:
         decided = call_schedule(attempts, 50, key, T0, retry_after)

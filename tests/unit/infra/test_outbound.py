@@ -6,7 +6,7 @@ import socket
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.infra.outbound import AddressRefused, Targets, is_address, retry_after_ms
@@ -72,6 +72,7 @@ class TestAllowed:
         """A name opens the private addresses it leads to, but no metadata service; nothing opens multicast or `any`."""
         assert may == Targets([entry]).allowed(host, port, address)
 
+    @settings(deadline=None)
     @given(st.ip_addresses(v=4))
     def test_a_wrapped_address_is_judged_as_what_it_wraps(self, address: ipaddress.IPv4Address) -> None:
         may = Targets().allowed("x.example", 80, str(address))
@@ -81,6 +82,7 @@ class TestAllowed:
         assert may == Targets().allowed("x.example", 80, str(ipaddress.IPv6Address((0x64FF9B << 96) | wrapped)))
         assert may == Targets().allowed("x.example", 80, str(ipaddress.IPv6Address((0x2002 << 112) | (wrapped << 80))))
 
+    @settings(deadline=None)
     @given(st.ip_addresses())
     def test_nothing_that_python_calls_private_is_public(
         self, address: ipaddress.IPv4Address | ipaddress.IPv6Address
