@@ -266,6 +266,7 @@ class FileSender:
 
     def __init__(self, path: Path, promise: Any) -> None:
         self.promise = promise
+        self.at_once = 64
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     async def send(self, message: Any) -> None:
