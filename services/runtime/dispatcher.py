@@ -153,10 +153,10 @@ class Dispatcher:
         task.add_done_callback(self._calls.discard)
 
     async def _settle(self, batch: list[Send]) -> None:
-        now = time.monotonic()
-        late = [s for s in batch if not guards.may_still_act(s.claimed_at, now, LEASE_MS / 1000)]
-        self._release(late)
-        batch = [send for send in batch if send not in late] if late else batch
+        late = {send.send_id for send in batch if self._is_late(send)}
+        if late:
+            self._release([send for send in batch if send.send_id in late])
+            batch = [send for send in batch if send.send_id not in late]
         ended: list[_Ended] = []
         repeats = [send.send_id for send in batch if send.is_repeat]
         known = await self._documents.get_many(MESSAGES, repeats) if repeats else {}
@@ -207,14 +207,12 @@ class Dispatcher:
         A message whose gate is shut has to be called: those that would have to queue keep theirs open.
         """
         for first in range(0, len(calls), sender.at_once):
-            turn = calls[first : first + sender.at_once]
-            now = time.monotonic()
-            ripe = [
-                call
-                for call in turn
-                if guards.may_still_act(call[0].claimed_at, now, LEASE_MS / 1000) and not self._is_closing
-            ]
-            self._release([call[0] for call in turn if call not in ripe])
+            ripe: list[_Call] = []
+            for call in calls[first : first + sender.at_once]:
+                if self._is_closing or self._is_late(call[0]):
+                    self._release([call[0]])
+                else:
+                    ripe.append(call)
             try:
                 passed = await self._through_the_gate(ripe, known)
             except StoreUnavailable as error:
@@ -383,6 +381,10 @@ class Dispatcher:
             return given
         info = self._catalog.workspace(send.execution.workspace_id)
         return self._senders.of(info.settings.get("senders") if info else None, send.channel)
+
+    def _is_late(self, send: Send) -> bool:
+        """Too late to begin: the lease is found again when it runs out."""
+        return not guards.may_still_act(send.claimed_at, time.monotonic(), LEASE_MS / 1000)
 
     def _release(self, sends: list[Send]) -> None:
         for send in sends:
