@@ -25,7 +25,7 @@ from gateway.reading import MAX_BODY, raw_body
 
 HEADER: Final = "Idempotency-Key"
 MAX_KEY: Final = 255
-_KEPT_HEADERS: Final = ("Location", "ETag")
+_KEPT_HEADERS: Final = ("Location", "ETag", "Cache-Control")
 
 _log = structlog.get_logger(__name__)
 

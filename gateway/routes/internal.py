@@ -49,11 +49,20 @@ async def internal_dispatch(request: web.Request) -> web.Response:
     return json_reply(Dispatched.from_proto(await request.app[RUNTIME].DispatchExecution(message)))
 
 
-@route("POST", f"{_INTERNAL}/workspaces", role=Role.INTERNAL, body="WorkspaceCreate", status=201, reply=NewWorkspace)
+@route(
+    "POST",
+    f"{_INTERNAL}/workspaces",
+    role=Role.INTERNAL,
+    body="WorkspaceCreate",
+    status=201,
+    reply=NewWorkspace,
+    creates=True,
+)
 async def create_workspace(request: web.Request) -> web.Response:
     """Make a workspace with its first owner and a session for them.
 
-    201 {"projectKey", "name", "ownerUserId", "sessionToken"}; 400 validation_error; 401; 409 id_taken.
+    201 {"projectKey", "name", "ownerUserId", "sessionToken"}; 400 validation_error; 401; 409 id_taken;
+    422 idempotency_key_reused.
     """
     body = await body_of(request)
     message = CreateWorkspaceRequest(

@@ -1,7 +1,8 @@
 """A real server in a process of its own that tests may kill, and how they talk to it.
 
 `python -m tests.e2e.crashing FOLDER PROMISE` serves the all-in-one on FOLDER/data with a sender for e-mail that
-writes every message id to FOLDER/sends, fsynced, and dedupes nothing. At its end it says what it had imported.
+writes every message id to FOLDER/sends, fsynced, and dedupes nothing; with `hanging` for PROMISE it then never
+comes back. At its end it says what it had imported.
 
 Law: nothing here shares memory with the server. What a test knows it was told over HTTP, by an exit status, or by
 the files that a killed process leaves.
@@ -86,6 +87,11 @@ class Server:
         """What the process of now wrote to stdout."""
         return (self.folder / "stdout").read_text()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its process lives."""
+        return self.process is not None and self.process.poll() is None
+
     def line(self) -> "Line":
         """A connection that `close` hangs up."""
         self.lines.append(Line(self))
@@ -152,7 +158,7 @@ class Server:
         """Leave no process and no connection behind."""
         for line in self.lines:
             line.close()
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.is_running:
             self.process.kill()
             self.process.wait()
 
@@ -264,14 +270,15 @@ class Line:
 class FileSender:
     """Writes down each message id, durably, and dedupes nothing. A provider's answer takes its time."""
 
-    def __init__(self, path: Path, promise: Any) -> None:
+    def __init__(self, path: Path, promise: Any, *, hangs: bool = False) -> None:
         self.promise = promise
+        self._answer_seconds = 3600.0 if hangs else 0.004
         self.at_once = 64
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     async def send(self, message: Any) -> None:
         await asyncio.to_thread(self._write, message.message_id)
-        await asyncio.sleep(0.004)  # here a kill finds a message that is sent and not yet known to be
+        await asyncio.sleep(self._answer_seconds)  # here a kill finds a message that is sent and not yet known to be
 
     def _write(self, message_id: str) -> None:
         os.write(self._file, message_id.encode() + b"\n")  # one write: a kill leaves a line or none
@@ -288,8 +295,9 @@ async def _serve(folder: Path, promise: str) -> None:
     settings = ServeSettings.load(data_dir=str(folder / "data"), http_port=0)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    senders = {} if promise == "none" else {"email": FileSender(folder / "sends", Promise(promise))}
-    async with running(settings, senders=senders) as at:
+    hangs = promise == "hanging"
+    sender = FileSender(folder / "sends", Promise.AT_MOST_ONCE if hangs else Promise(promise), hangs=hangs)
+    async with running(settings, senders={"email": sender}) as at:
         sys.stdout.write(f"{at.url}\n")
         sys.stdout.flush()
         await stop.wait()

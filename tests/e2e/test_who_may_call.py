@@ -304,6 +304,17 @@ class TestWorkspaces:
         assert (made["ownerUserId"], "owner", "Shop") == (me["userId"], me["role"], me["workspaceName"])
         assert me == sign_in(server, email).get("/api/me").ok()
 
+    def test_asked_twice_under_one_key_it_makes_one(self, server: Server) -> None:
+        """Idempotency-Key: the first answer again, still not to be stored by anybody on the way; another body is 422."""
+        body = {"name": "Shop", "ownerEmail": f"{unique('boss')}@example.com"}
+        key = {"Idempotency-Key": unique("k")}
+        path = "/api/journeys/internal/workspaces"
+        first, second = (server.internal.post(path, body, headers=key) for _ in range(2))
+
+        assert first.ok(201) == second.ok(201)
+        assert "no-store" == second.headers["cache-control"]
+        server.internal.post(path, {**body, "name": "Other"}, headers=key).problem(422, "idempotency_key_reused")
+
     def test_a_key_is_taken_once(self, server: Server) -> None:
         """409 id_taken."""
         body = {"name": "Demo", "projectKey": "pk_demo", "ownerEmail": f"{unique('x')}@example.com"}
