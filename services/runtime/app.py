@@ -152,8 +152,7 @@ class Runtime:
         for task in self._tasks[_HANDLING:]:
             task.cancel()
         await self.engine.close()
-        await self.dispatcher.close()
-        await self.hooks.close()
+        await asyncio.gather(self.dispatcher.close(), self.hooks.close())
         await self.senders.close()
         await self.outbound.close()
         for task in self._tasks:

@@ -31,6 +31,7 @@ from services.runtime.rendering import CannotRender, outgoing
 from services.runtime.senders.choice import Senders
 from services.runtime.senders.outcomes import Temporary
 from services.runtime.senders.port import OutgoingMessage, Promise, Sender, SendFailed
+from services.runtime.work import CLOSE_SECONDS
 
 BATCH = 500
 CAPACITY = 10_000
@@ -145,7 +146,7 @@ class Dispatcher:
         """Begin no further call; let those under way end."""
         self._is_closing = True
         if self._calls:
-            await asyncio.wait(self._calls, timeout=10)
+            await asyncio.wait(self._calls, timeout=CLOSE_SECONDS)
 
     def _begin(self, call: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(call)

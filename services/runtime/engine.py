@@ -37,7 +37,7 @@ from services.runtime.rates import Rates
 from services.runtime.records import record_of
 from services.runtime.subject_documents import SUBJECTS, SubjectDocument, empty_subject
 from services.runtime.subjects import Subjects
-from services.runtime.work import AckItem, CommandItem, DueItem, EventItem, Item, Payload
+from services.runtime.work import CLOSE_SECONDS, AckItem, CommandItem, DueItem, EventItem, Item, Payload
 
 CYCLE = 500
 CYCLES_IN_FLIGHT = 3
@@ -160,7 +160,7 @@ class Engine:
     async def close(self) -> None:
         """Let cycles in flight end."""
         if self._cycles:
-            await asyncio.wait(self._cycles, timeout=10)
+            await asyncio.wait(self._cycles, timeout=CLOSE_SECONDS)
 
     # -- one cycle
 

@@ -28,6 +28,7 @@ from services.runtime.collections import EXECUTION_RECORDS
 from services.runtime.records import record_of
 from services.runtime.senders.outcomes import Permanent, Temporary
 from services.runtime.webhooks import WebhookCaller
+from services.runtime.work import CLOSE_SECONDS
 
 SIDE_BY_SIDE = 64
 logger = structlog.get_logger(__name__)
@@ -82,7 +83,7 @@ class HookCalls:
     async def close(self) -> None:
         """Let calls under way end."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=10)
+            await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
 
     async def _see_through(self, call: HookCall) -> None:
         try:

@@ -15,6 +15,10 @@ from services.domain.execution.version import Version
 from services.infra.log.port import Stored
 from services.runtime.collections import EventRecord
 
+# How long the process waits at its end for what is under way. It has 15 s in all, of which clients of the gateway
+# may have used 6; whoever has not answered by then is in doubt, as after a crash.
+CLOSE_SECONDS = 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class EventItem:

@@ -14,13 +14,15 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from services.analytics.facts import Fact, counts_of
-from services.analytics.repositories import COUNTERS, FACTS, ROWS, Counter as Counts, Row
+from services.analytics.repositories import COUNTERS, FACTS, ROWS, Row
+from services.analytics.repositories import Counter as Counts
 from services.domain.execution.execution import Execution
 from services.domain.execution.lifecycle import Status
 from services.infra.documents.port import Collection
@@ -28,7 +30,7 @@ from services.infra.documents.sqlite import SqliteDocuments
 from services.infra.sqlite.engine import open_engine
 from services.runtime.collections import EXECUTIONS
 from services.runtime.senders.port import Promise
-from tests.e2e.crashing import START_SECONDS, Server, eventually
+from tests.e2e.crashing import START_SECONDS, Answer, Server, eventually
 
 T = TypeVar("T")
 
@@ -131,7 +133,7 @@ class Client(threading.Thread):
         """One more."""
         raise NotImplementedError
 
-    def insist(self, method: str, path: str, body: object, fit: set[int]) -> Any:
+    def insist(self, method: str, path: str, body: object, fit: set[int]) -> Answer:
         """Until answered; the answer."""
         answer, unanswered = self.line.insist(method, path, body, fit)
         self.world.repeated += unanswered
@@ -194,9 +196,9 @@ class Friends(Client):
     def turn(self, number: int) -> None:
         friends = [(f"p{self.random.randrange(PEOPLE)}", f"f{number}-{i}") for i in range(6)]
         self.post(
-            *({"id": id, "type": "referred", "endUserId": "p1", "data": {"friend": friend}} for friend, id in friends)
+            *({"id": key, "type": "referred", "endUserId": "p1", "data": {"friend": friend}} for friend, key in friends)
         )
-        self.world.referrals.update(f"refer__v1__{friend}__{id}" for friend, id in friends)
+        self.world.referrals.update(f"refer__v1__{friend}__{key}" for friend, key in friends)
         time.sleep(0.05)
 
 
@@ -221,7 +223,8 @@ class Gatekeeper(Client):
         eventually(lambda: execution in self.newest(decisions), 60.0, f"the decision on {event}")
 
     def newest(self, decisions: str) -> str:
-        return self.insist("GET", f"/api/journeys/gate/{decisions}limit=1", None, {200}).body.decode()
+        answer = self.insist("GET", f"/api/journeys/gate/{decisions}limit=1", None, {200})
+        return answer.body.decode()
 
 
 class Author(Client):
@@ -280,7 +283,11 @@ def killed_again_and_again(world: World, rounds: int, seed: str) -> None:
     try:
         begun = time.monotonic()
         for done in range(rounds):
-            if done >= FEWEST_ROUNDS and time.monotonic() - begun > ROUNDS_SECONDS and "JOURNEYS_KILL_ROUNDS" not in os.environ:
+            if (
+                done >= FEWEST_ROUNDS
+                and time.monotonic() - begun > ROUNDS_SECONDS
+                and "JOURNEYS_KILL_ROUNDS" not in os.environ
+            ):
                 break  # where others use the machine a start takes its time
             time.sleep(chance.uniform(0.3, 1.5))  # the moment is what varies
             server.kill()
@@ -323,12 +330,10 @@ def told(world: World) -> Told:
         )
 
     def stats() -> dict[str, dict[str, dict[str, int]]]:
-        return {
-            name: {one["stepId"]: one for one in line.get(f"/api/journeys/{name}/step-stats")} for name in JOURNEYS
-        }
+        return {name: {one["stepId"]: one for one in line.get(f"/api/journeys/{name}/step-stats")} for name in JOURNEYS}
 
     def sends_counted() -> int:
-        return sum(step["executed"] for steps in stats().values() for id, step in steps.items() if id in SENDS)
+        return sum(step["executed"] for steps in stats().values() for key, step in steps.items() if key in SENDS)
 
     def knows_its_sends(execution: str) -> bool:
         history = line.get(f"/api/journeys/{execution.partition('__')[0]}/executions/{execution}")["history"]
@@ -340,7 +345,7 @@ def told(world: World) -> Told:
     messages = list(line.pages("/api/messages?limit=500"))
     sent = Counter(one["executionId"] for one in messages)
     for one in executions:
-        eventually(lambda one=one: knows_its_sends(one["executionId"]), DRAIN_SECONDS, f"the history of {one['executionId']}")  # type: ignore[misc]
+        eventually(partial(knows_its_sends, one["executionId"]), DRAIN_SECONDS, f"the history of {one['executionId']}")
     eventually(lambda: sends_counted() >= len(messages), DRAIN_SECONDS, f"step-stats to count {len(messages)} sends")
     assert len(executions) == len({one["executionId"] for one in executions})
     assert len(messages) == len({one["messageId"] for one in messages})
@@ -384,7 +389,10 @@ def kept(server: Server) -> Kept:
 
         try:
             return Kept(
-                await everything(EXECUTIONS), await everything(FACTS), await everything(COUNTERS), await everything(ROWS)
+                await everything(EXECUTIONS),
+                await everything(FACTS),
+                await everything(COUNTERS),
+                await everything(ROWS),
             )
         finally:
             await documents.close()
@@ -429,13 +437,9 @@ def everybody_arrived(said: Told, stored: Kept) -> None:
                 assert not one.results
 
 
-def sent_as_promised(
-    server: Server, promise: Promise, said: Told, stored: Kept, left: Counter[str]
-) -> Counter[str]:
+def sent_as_promised(server: Server, promise: Promise, said: Told, stored: Kept, left: Counter[str]) -> Counter[str]:
     """I3 and I4: one message for each send that history knows; what left is what the promise allows."""
-    expected = {
-        f"{one.execution_id}-{name}" for one in stored.executions for name in one.results if name[:-2] in SENDS
-    }
+    expected = {f"{one.execution_id}-{name}" for one in stored.executions for name in one.results if name[:-2] in SENDS}
     assert expected == said.messages.keys()
     results = {f"{one.execution_id}-{name}": it.state for one in stored.executions for name, it in one.results.items()}
     assert {name: one["status"] for name, one in said.messages.items()} == {name: results[name] for name in expected}
@@ -501,10 +505,10 @@ def counts_equal_a_recount(said: Told, stored: Kept) -> None:
         for step, visits in one.visits.items() if one.status is not Status.REFUSED else ():
             counted[one.journey_id].setdefault(step, Counter())["executed"] += visits
     shown = {
-        name: {id: Counter({k: n for k, n in step.items() if k != "stepId" and n}) for id, step in steps.items()}
+        name: {key: Counter({k: n for k, n in step.items() if k != "stepId" and n}) for key, step in steps.items()}
         for name, steps in said.stats.items()
     }
-    assert counted == {name: {id: step for id, step in steps.items() if step} for name, steps in shown.items()}
+    assert counted == {name: {key: step for key, step in steps.items() if step} for name, steps in shown.items()}
 
     assert {one.key for one in stored.executions} == {fact.key for fact in stored.facts}
     sums: dict[str, dict[str, list[int]]] = {}

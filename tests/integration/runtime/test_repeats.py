@@ -10,7 +10,7 @@ from journeys.events.v1.customer_event_pb2 import CustomerEvent
 
 from services.infra.documents.port import Outcome, StoreUnavailable, Write
 from services.infra.log.port import Record
-from services.runtime.collections import COMMANDS, EVENTS, MESSAGES
+from services.runtime.collections import COMMANDS, EVENTS, EXECUTIONS, MESSAGES
 from services.runtime.lanes import log_key
 from tests.support.journeys import WORKSPACE, publish_journey
 from tests.support.walking import EXIT, TRIGGER, send_step, wait_step
@@ -94,3 +94,18 @@ async def test_what_a_killed_process_promised_does_not_wait_for_its_lease_where_
 
         assert ["sent"] == [one.status for one in await world.messages()]
         assert [None] == [one.due_at for one in await world.executions()]
+
+
+async def test_an_offset_is_committed_only_when_its_event_was_seen_to() -> None:
+    """Killed while the event's execution could not be written yet, the successor reads the event again."""
+    async with a_world() as world:
+        await publish_journey(world.log, MAIL_AND_WAIT)
+        with refusing(world, lambda writes: any(write.collection is EXECUTIONS for write in writes)):
+            await world.post("signed_up", "ann", "e1")
+            await until(world.runtime.intake.is_idle)
+            await world.runtime.intake.commit()
+            await world.runtime.kill()
+        await world.restart()
+        await world.settle()
+
+        assert ["act__v1__ann__e1"] == [one.execution_id for one in await world.executions()]
