@@ -105,7 +105,7 @@ class Poster(threading.Thread):
     """Posts batches for as long as somebody takes them."""
 
     def __init__(self, server: Server, first: int) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.line = server.line()
         self.first = first
         self.accepted: set[int] = set()
@@ -456,7 +456,7 @@ def fill(server: Server, line: Line, leave_no_room: Callable[[], object]) -> tup
     accepted, refused = set(range(100)), set[int]()
     leave_no_room()
     deadline, number = time.monotonic() + 60, 100
-    while len(refused) == 0 or number < 6_000:
+    while len(refused) == 0 or number < 3_000:
         answer = line.ask("POST", "/api/events", batch(number, 100))
         if answer.status == 202:
             accepted.update(range(number, number + 100))

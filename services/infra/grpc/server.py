@@ -139,7 +139,7 @@ class _Served:
     async def __call__(self, request: Any, context: Any) -> Any:
         began = time.perf_counter()
         request_id = self._introduce(context)
-        code = "OK"
+        code, is_noted = "OK", False
         try:
             return await self._in_time(request, context)
         except asyncio.CancelledError:
@@ -150,12 +150,17 @@ class _Served:
             raise
         except Exception as error:  # noqa: BLE001  # the outermost place of a call: whatever came becomes a status
             status = self._status(error, request_id)
-            code = status.code.name
+            code, is_noted = status.code.name, True
+            self._note(code, began)  # before the caller can know: figures are never behind the answers
             await context.abort(status.code, status.message, status.trailing)
         finally:
-            seconds = time.perf_counter() - began
-            self._observe(code, seconds)
-            _log.debug("rpc", method=self._name, code=code, seconds=round(seconds, 6), actor=caller.actor.get())
+            if not is_noted:
+                self._note(code, began)
+
+    def _note(self, code: str, began: float) -> None:
+        seconds = time.perf_counter() - began
+        self._observe(code, seconds)
+        _log.debug("rpc", method=self._name, code=code, seconds=round(seconds, 6), actor=caller.actor.get())
 
     def _introduce(self, context: Any) -> str:
         # Each call is a task with a context of its own: nothing has to be put back.
