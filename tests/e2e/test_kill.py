@@ -111,6 +111,7 @@ def told(world: World) -> Told:
 
     begun = time.monotonic()
     eventually(is_at_rest, DRAIN_SECONDS, "the end of every execution and send")
+    settle_seconds = time.monotonic() - begun
     executions = [one for name in JOURNEYS for one in line.pages(f"/api/journeys/{name}/executions?limit=500")]
     messages = list(line.pages("/api/messages?limit=500"))
     sent = Counter(one["executionId"] for one in messages)
@@ -120,7 +121,7 @@ def told(world: World) -> Told:
     assert len(executions) == len({one["executionId"] for one in executions})
     assert len(messages) == len({one["messageId"] for one in messages})
     return Told(
-        settle_seconds=time.monotonic() - begun,
+        settle_seconds=settle_seconds,
         executions={one["executionId"]: one for one in executions},
         messages={one["messageId"]: one for one in messages},
         stats=stats(),
@@ -290,6 +291,7 @@ def counts_equal_a_recount(said: Told, stored: Kept) -> None:
     assert {key: steps for key, steps in sums.items() if steps} == {key: it for key, it in written.items() if it}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("promise", "rounds"), [(Promise.AT_MOST_ONCE, 7), (Promise.AT_LEAST_ONCE, 4), (Promise.OWN_STORE, 4)]
 )

@@ -335,6 +335,7 @@ class TestDevelopmentClock:
         assert 5 * ["SUCCEEDED"] == ended
 
 
+@pytest.mark.slow
 class TestFullDisk:
     """No room for what has to be written."""
 

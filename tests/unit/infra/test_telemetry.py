@@ -151,3 +151,16 @@ class TestLog:
         )
 
         assert {"event": "x", "id": "a", "n": 1, "none": None, "email": "***", "data": "<dict>"} == line
+
+    @pytest.mark.usefixtures("log")
+    def test_a_line_that_cannot_be_written_stops_nobody(self) -> None:
+        """On a full disk the line is lost, and whoever logs goes on."""
+
+        class Full(io.StringIO):
+            def write(self, text: str) -> int:
+                raise OSError(28, "No space left on device")
+
+        set_up_logging("info", "json", Full())
+
+        structlog.get_logger().warning("cycle.unavailable")
+        logging.getLogger("services").warning("a checkpoint failed")
