@@ -124,7 +124,7 @@ async def _serve(settings: ServeSettings, on_ready: Ready | None) -> int:
 @asynccontextmanager
 async def running(settings: ServeSettings, senders: Mapping[str, Sender] | None = None) -> AsyncIterator[Running]:
     """Everything, from the store to the gateway; on leaving it drains and closes in the opposite order."""
-    _calm_the_collector()
+    _share_the_interpreter()
     zoneinfo.reset_tzpath(to=[])  # the zones we ship, not those of whatever host this is
     clock = SystemClock()
     telemetry = Telemetry(process=True)
@@ -225,7 +225,7 @@ async def _bootstrap(authoring: str, settings: ServeSettings) -> str | None:
         await channel.close()
 
 
-def _calm_the_collector() -> None:
+def _share_the_interpreter() -> None:
     """Modules and classes are never garbage, and what a cycle allocates is freed by counting references alone.
 
     With the defaults, looking for cycles that are not there cost 0.5 of 1.4 ms CPU an execution (measured).
@@ -233,6 +233,9 @@ def _calm_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
+    # The store's writer asks for the interpreter's lock at every statement; by default a busy loop keeps it for
+    # 5 ms each time. Median of five runs: 1,560 executions a second, 1,340 with the default.
+    sys.setswitchinterval(0.0005)
 
 
 def _say(line: str) -> None:
