@@ -29,7 +29,7 @@ fmt: setup  ## format the code and mend what ruff can
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-lint: setup locks-check protos-check  ## ruff, mypy, import contracts, protos, locks
+lint: setup locks-check protos-check diagrams-check  ## ruff, mypy, import contracts, protos, diagrams, locks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
