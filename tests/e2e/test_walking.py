@@ -87,9 +87,7 @@ class TestDuration:
         """PT0S goes on at once."""
         event = unique("ev")
         journey = world.draft([trigger("w"), wait("w", "PT0S", "exit"), end()], triggerContractId=world.contract(event))
-        reply = world.api.post(f"/api/journeys/{journey}/publish")
-        if reply.status == 400:
-            pytest.skip("no wait without a length")
+        world.api.post(f"/api/journeys/{journey}/publish").ok()
 
         assert "SUCCEEDED" == world.walk(journey, event)["status"]
 
