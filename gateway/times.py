@@ -15,10 +15,12 @@ _FIRST_MS: Final = -62_135_596_800_000  # 0001-01-01, the first day datetime kno
 _TIME: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]+))?(?:[Zz]|[+-]00:00)", re.ASCII
 )
+_NUMBER: Final = r"([0-9]{1,9}(?:[.,][0-9]{1,9})?)"
 _DURATION: Final = re.compile(
-    r"P(?=[0-9T])(?:([0-9]{1,9})W)?(?:([0-9]{1,9})D)?(?:T(?=[0-9])(?:([0-9]{1,9})H)?(?:([0-9]{1,9})M)?(?:([0-9]{1,9})S)?)?",
+    rf"P(?=[0-9T])(?:{_NUMBER}W)?(?:{_NUMBER}D)?(?:T(?=[0-9])(?:{_NUMBER}H)?(?:{_NUMBER}M)?(?:{_NUMBER}S)?)?",
     re.ASCII,
 )
+_UNITS_MS: Final = (7 * 86_400_000, 86_400_000, 3_600_000, 60_000, 1_000)  # weeks to seconds
 
 
 def rfc3339(ms: int) -> str:
@@ -41,11 +43,19 @@ def ms_of(text: str) -> int:
 
 
 def duration_ms(text: str) -> int:
-    """Milliseconds of an ISO 8601 duration of weeks, days, hours, minutes and seconds. ValueError says what is wrong."""
+    """Milliseconds of an ISO 8601 duration of weeks, days, hours, minutes and seconds; ValueError says what is wrong.
+
+    The last part may have a fraction, which is cut to whole milliseconds.
+    """
     match = _DURATION.fullmatch(text)
-    if match is None:
+    parts = [part for part in match.groups() if part] if match else []
+    if match is None or any(not part.isdigit() for part in parts[:-1]):
         if re.match(r"P[0-9]*[YM]|P[0-9]+[A-Z][0-9]*[YM]", text):
             raise ValueError("months and years have no fixed length; use days or weeks")
         raise ValueError("not an ISO 8601 duration such as PT30M, P3D or P1W")
-    weeks, days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return ((((weeks * 7 + days) * 24 + hours) * 60 + minutes) * 60 + seconds) * 1000
+    return sum(_product(part, unit) for part, unit in zip(match.groups(), _UNITS_MS, strict=True) if part)
+
+
+def _product(number: str, unit_ms: int) -> int:
+    whole, _, fraction = number.replace(",", ".").partition(".")
+    return int(whole) * unit_ms + (int(fraction) * unit_ms // 10 ** len(fraction) if fraction else 0)
