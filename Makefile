@@ -5,10 +5,10 @@ READY := .venv/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test fmt lint check protos protos-check diagrams diagrams-check lock locks-check bench hook clean
+.PHONY: help setup run demo test fmt lint check protos protos-check diagrams diagrams-check lock locks-check bench bench-stats-peers up down test-integration hook clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make .venv with every package, pinned and hashed (once per lock)
 	@:
@@ -64,6 +64,21 @@ locks-check:  ## fail when a lock holds an address
 
 bench: setup  ## measure; prints BENCH lines, never fails on a slow machine
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+up: setup  ## start Kafka and a document server here, without containers (see deploy/local/local.py)
+	@$(BIN)/python deploy/local/local.py up
+
+down: setup  ## stop both; their data stays in .local
+	@$(BIN)/python deploy/local/local.py down
+
+# Where a tool is missing it says so in one line and passes, unless JOURNEYS_REQUIRE_INTEGRATION=1.
+test-integration: setup  ## run the tests that need both, on fresh data and free ports (ARGS="-k contract" for some)
+	@$(BIN)/python deploy/local/local.py run -- $(BIN)/python -m pytest -q -m integration $(ARGS) || { \
+	status=$$?; [ $$status -eq 3 ] && [ "$${JOURNEYS_REQUIRE_INTEGRATION:-0}" != 1 ] && \
+	echo "test-integration: skipped, a tool is missing" || exit $$status; }
+
+bench-stats-peers: setup  ## our statistics beside MABWiser's and GrowthBook's, which it installs apart
+	@$(BIN)/python scripts/statistics_peers.py $(ARGS)
 
 hook: setup  ## run `make check` before each commit of this clone
 	@printf '#!/bin/sh\nexec make check\n' > "$$(git rev-parse --git-path hooks)/pre-commit"

@@ -1,5 +1,6 @@
 """The gateway put together: the only place of it where concrete things are chosen."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any, Final
@@ -7,10 +8,19 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 from journeys.analytics.v1.analytics_service_pb2_grpc import AnalyticsServiceStub
+from journeys.analytics.v1.report_service_pb2_grpc import ReportServiceStub
 from journeys.authoring.v1.authoring_service_pb2_grpc import AuthoringServiceStub
+from journeys.authoring.v1.draft_service_pb2_grpc import DraftServiceStub
+from journeys.authoring.v1.migration_service_pb2_grpc import MigrationServiceStub
+from journeys.authoring.v1.template_service_pb2_grpc import TemplateServiceStub
 from journeys.authoring.v1.workspace_service_pb2_grpc import WorkspaceServiceStub
+from journeys.runtime.v1.backtest_service_pb2_grpc import BacktestServiceStub
+from journeys.runtime.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
+from journeys.runtime.v1.erasure_service_pb2_grpc import ErasureServiceStub
 from journeys.runtime.v1.runtime_service_pb2_grpc import ClockServiceStub, RuntimeServiceStub
+from journeys.runtime.v1.simulation_service_pb2_grpc import SimulationServiceStub
 from journeys.runtime.v1.subject_service_pb2_grpc import SubjectServiceStub
+from journeys.runtime.v1.why_service_pb2_grpc import WhyServiceStub
 
 from gateway import pages
 from gateway.auth import Authenticator
@@ -18,13 +28,22 @@ from gateway.context import (
     ANALYTICS,
     AUTHENTICATOR,
     AUTHORING,
+    BACKTESTS,
     CLOCK,
+    DEAD_LETTERS,
+    DRAFTS,
+    ERASURES,
     GATHERING,
     HEALTH,
+    MIGRATION,
     OPTIONS,
+    REPORTS,
     RUNTIME,
+    SIMULATIONS,
     SUBJECTS,
     TELEMETRY,
+    TEMPLATES,
+    WHY,
     WORKSPACES,
     Options,
 )
@@ -33,7 +52,9 @@ from gateway.gathering import Gathering
 from gateway.middleware import FIGURES, ROUTE_OF, figures_of, gate
 from gateway.openapi import description_of
 from gateway.routes import ALL
+from gateway.routes.reports import CLOSING, end_streams
 from services.infra.grpc.channel import connect, ping
+from services.infra.grpc.limits import MAX_BUNDLE_BYTES
 from services.infra.health import Health
 from services.infra.telemetry import Telemetry
 
@@ -72,6 +93,8 @@ def make_app(
     addresses = {"authoring": authoring, "runtime": runtime, "analytics": analytics}
     if clock is not None:
         addresses["clock"] = clock
+    app[CLOSING] = asyncio.Event()
+    app.on_shutdown.append(end_streams)
     app.cleanup_ctx.append(partial(_connections, addresses=addresses, sync_keys=tuple(sync_keys)))
     return app
 
@@ -94,12 +117,23 @@ async def _connections(
     """Channels belong to the loop they are made in, so they are made here, and shared by address."""
     channels = {address: connect(address) for address in set(addresses.values())}
     at = {name: channels[address] for name, address in addresses.items()}
+    # Bundles are large; a channel of their own keeps the limit of all others small.
+    channels["bundles"] = connect(addresses["authoring"], max_answer_bytes=MAX_BUNDLE_BYTES)
     stubs: dict[web.AppKey[Any], Any] = {
         AUTHORING: AuthoringServiceStub(at["authoring"]),
         WORKSPACES: WorkspaceServiceStub(at["authoring"]),
+        TEMPLATES: TemplateServiceStub(at["authoring"]),
+        MIGRATION: MigrationServiceStub(channels["bundles"]),
+        DRAFTS: DraftServiceStub(at["authoring"]),
+        SIMULATIONS: SimulationServiceStub(at["runtime"]),
+        BACKTESTS: BacktestServiceStub(at["runtime"]),
+        DEAD_LETTERS: DeadLetterServiceStub(at["runtime"]),
+        WHY: WhyServiceStub(at["runtime"]),
         RUNTIME: RuntimeServiceStub(at["runtime"]),
+        ERASURES: ErasureServiceStub(at["runtime"]),
         SUBJECTS: SubjectServiceStub(at["runtime"]),
         ANALYTICS: AnalyticsServiceStub(at["analytics"]),
+        REPORTS: ReportServiceStub(at["analytics"]),
     }
     if "clock" in at:
         stubs[CLOCK] = ClockServiceStub(at["clock"])

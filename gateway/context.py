@@ -17,10 +17,19 @@ from services.infra.telemetry import Telemetry
 
 if TYPE_CHECKING:  # the generated async stubs exist for the checker alone
     from journeys.analytics.v1.analytics_service_pb2_grpc import AnalyticsServiceAsyncStub
+    from journeys.analytics.v1.report_service_pb2_grpc import ReportServiceAsyncStub
     from journeys.authoring.v1.authoring_service_pb2_grpc import AuthoringServiceAsyncStub
+    from journeys.authoring.v1.draft_service_pb2_grpc import DraftServiceAsyncStub
+    from journeys.authoring.v1.migration_service_pb2_grpc import MigrationServiceAsyncStub
+    from journeys.authoring.v1.template_service_pb2_grpc import TemplateServiceAsyncStub
     from journeys.authoring.v1.workspace_service_pb2_grpc import WorkspaceServiceAsyncStub
+    from journeys.runtime.v1.backtest_service_pb2_grpc import BacktestServiceAsyncStub
+    from journeys.runtime.v1.dead_letter_service_pb2_grpc import DeadLetterServiceAsyncStub
+    from journeys.runtime.v1.erasure_service_pb2_grpc import ErasureServiceAsyncStub
     from journeys.runtime.v1.runtime_service_pb2_grpc import ClockServiceAsyncStub, RuntimeServiceAsyncStub
+    from journeys.runtime.v1.simulation_service_pb2_grpc import SimulationServiceAsyncStub
     from journeys.runtime.v1.subject_service_pb2_grpc import SubjectServiceAsyncStub
+    from journeys.runtime.v1.why_service_pb2_grpc import WhyServiceAsyncStub
 
     from gateway.auth import Authenticator
 
@@ -62,10 +71,19 @@ class Options:
 
 AUTHORING: Final[web.AppKey["AuthoringServiceAsyncStub"]] = web.AppKey("authoring")
 WORKSPACES: Final[web.AppKey["WorkspaceServiceAsyncStub"]] = web.AppKey("workspaces")
+DEAD_LETTERS: Final[web.AppKey["DeadLetterServiceAsyncStub"]] = web.AppKey("dead_letters")
+WHY: Final[web.AppKey["WhyServiceAsyncStub"]] = web.AppKey("why")
+BACKTESTS: Final[web.AppKey["BacktestServiceAsyncStub"]] = web.AppKey("backtests")
 RUNTIME: Final[web.AppKey["RuntimeServiceAsyncStub"]] = web.AppKey("runtime")
+ERASURES: Final[web.AppKey["ErasureServiceAsyncStub"]] = web.AppKey("erasures")
 GATHERING: Final = web.AppKey("gathering", Gathering)
+TEMPLATES: Final[web.AppKey["TemplateServiceAsyncStub"]] = web.AppKey("templates")
+MIGRATION: Final[web.AppKey["MigrationServiceAsyncStub"]] = web.AppKey("migration")
 SUBJECTS: Final[web.AppKey["SubjectServiceAsyncStub"]] = web.AppKey("subjects")
+DRAFTS: Final[web.AppKey["DraftServiceAsyncStub"]] = web.AppKey("drafts")
+SIMULATIONS: Final[web.AppKey["SimulationServiceAsyncStub"]] = web.AppKey("simulations")
 ANALYTICS: Final[web.AppKey["AnalyticsServiceAsyncStub"]] = web.AppKey("analytics")
+REPORTS: Final[web.AppKey["ReportServiceAsyncStub"]] = web.AppKey("reports")
 CLOCK: Final[web.AppKey["ClockServiceAsyncStub"]] = web.AppKey("clock")
 HEALTH: Final[web.AppKey[Health]] = web.AppKey("health", Health)
 AUTHENTICATOR: Final[web.AppKey["Authenticator"]] = web.AppKey("authenticator")

@@ -61,6 +61,7 @@ class Route:
     body_required: bool = True
     media: tuple[str, ...] = ("application/json",)
     query: tuple[Query, ...] = ()
+    limit: int = 1 << 20
     creates: bool = False
     guarded: bool = False  # If-Match is honoured
     built: bool = True
@@ -88,6 +89,7 @@ def route(
     body_required: bool = True,
     media: tuple[str, ...] = ("application/json",),
     query: tuple[Query, ...] = (),
+    limit: int = 1 << 20,
     creates: bool = False,
     guarded: bool = False,
     development: bool = False,
@@ -113,6 +115,7 @@ def route(
                 body_required=body_required,
                 media=media,
                 query=query,
+                limit=limit,
                 creates=creates,
                 guarded=guarded,
                 development=development,

@@ -44,7 +44,17 @@ STATUS: Final[Mapping[str, int]] = MappingProxyType(
     }
 )
 # Reasons whose status is not that of their kind.
-BY_REASON: Final[Mapping[str, int]] = MappingProxyType({"idempotency_key_reused": 422, "link_expired": 410})
+BY_REASON: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "idempotency_key_reused": 422,
+        "link_expired": 410,
+        "payload_too_large": 413,
+        "not_an_export": 422,
+        "translation_incomplete": 422,
+        "unsupported_bundle_version": 422,
+        "unresolved_reference": 422,
+    }
+)
 
 # Codes that are born here and in no service (those are in error_reason.proto).
 OWN_CODES: Final = (

@@ -37,7 +37,7 @@ async def answered_once(request: web.Request, context: Context, handler: Handler
         return await handler(request)
     if not 0 < len(key) <= MAX_KEY or not (key.isascii() and key.isprintable()):
         raise invalid_at("", "not_allowed", f"{HEADER} is 1 to {MAX_KEY} printable ASCII characters.")
-    context.body = await raw_body(request, MAX_BODY)
+    context.body = await raw_body(request, MAX_BODY if context.route is None else context.route.limit)
     workspace = caller(request).workspace
     claim = ClaimIdempotencyKeyRequest(workspace=workspace, key=key, fingerprint=_fingerprint(request, context.body))
     claimed = await request.app[AUTHORING].ClaimIdempotencyKey(claim)

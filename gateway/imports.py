@@ -1,13 +1,14 @@
 """Profiles line by line: NDJSON or CSV, in a stream of any length.
 
-Law: at most one line and one chunk are held at a time; a line that is no profile costs itself alone. A line over
-1 MiB ends the import (413): what follows it cannot be told from its rest.
+Law: at most one line and one chunk are held at a time, and Pinpoint's endpoints, of which several make one person; a
+line that is no profile costs itself alone. A line over 1 MiB ends the import (413): what follows it cannot be told from
+its rest.
 Source: contract 3, Subjects; RFC 4180 for CSV.
 """
 
 import csv
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -16,6 +17,7 @@ from journeys.runtime.v1.subject_service_pb2 import ImportSubjectsRequest
 from gateway.columns import Columns, Refused
 from gateway.context import SUBJECTS, workspace
 from gateway.dto.people import Imported, LineFault
+from gateway.endpoints import Endpoints, TooMany, is_endpoint
 from gateway.errors import Problem, too_large
 from gateway.reading import parse
 
@@ -78,14 +80,23 @@ class _Import:
 async def import_lines(request: web.Request, media: str) -> Imported:
     """Import a request's lines; what was done, and which lines were refused. Raises Problem 413 and 400 (CSV header)."""
     work = _Import(request)
+    endpoints = Endpoints()
     try:
         async for line, profile in _records(request, media):
             work.received += 1
-            if isinstance(profile, Refused):
+            if isinstance(profile, _Endpoint):
+                endpoints.take(line, profile.value, profile.text)
+            elif isinstance(profile, Refused):
                 work.refuse(line, profile.code, profile.message)
             else:
                 await work.add(line, profile)
+        for line, made in endpoints.profiles():
+            await work.add(line, made)
         await work.flush()
+    except TooMany:
+        await work.flush()
+        members = msgspec.to_builtins(work.so_far())
+        raise too_large("These are more endpoints than are taken at once; send them in parts.", **members) from None
     except _LineTooLong as error:
         await work.flush()
         members = msgspec.to_builtins(work.so_far())
@@ -101,7 +112,14 @@ class _LineTooLong(Exception):
         self.line = line
 
 
-async def _records(request: web.Request, media: str) -> AsyncIterator[tuple[int, bytes | Refused]]:
+class _Endpoint(NamedTuple):
+    """A line that is an endpoint of Pinpoint."""
+
+    value: dict[str, Any]
+    text: bytes
+
+
+async def _records(request: web.Request, media: str) -> AsyncIterator[tuple[int, bytes | Refused | _Endpoint]]:
     """Each record with the number of its first line: a profile as JSON, or why it is none."""
     lines = _lines(request)
     if media == NDJSON:
@@ -146,13 +164,15 @@ async def _lines(request: web.Request) -> AsyncIterator[tuple[int, bytes]]:
         yield number + 1, bytes(rest)
 
 
-def _profile(line: bytes) -> bytes | Refused:
+def _profile(line: bytes) -> bytes | Refused | _Endpoint:
     text = line.strip()
     try:
         value = parse(text)
     except Problem as problem:
         return Refused("invalid_json", problem.detail.replace("The body", "The line"))
-    return text if isinstance(value, dict) else Refused("wrong_type", "A profile is an object.")
+    if not isinstance(value, dict):
+        return Refused("wrong_type", "A profile is an object.")
+    return _Endpoint(value, text) if is_endpoint(value) else text
 
 
 async def _csv_records(lines: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[tuple[int, str | Refused]]:

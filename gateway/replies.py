@@ -48,10 +48,15 @@ def nothing() -> web.Response:
 def list_reply(request: web.Request, items: Sequence[Any], next_cursor: str | None) -> web.Response:
     """A bare array; where there is more, `Link` leads to it with the same filters."""
     response = _reply(_ENCODE(items), 200, None, None)
+    link_next(request, response, next_cursor)
+    return response
+
+
+def link_next(request: web.Request, response: web.Response, next_cursor: str | None) -> None:
+    """Lead to the next page, where there is one, with the same filters."""
     if next_cursor:
         target = request.rel_url.update_query({"cursor": next_cursor})
         response.headers["Link"] = f'<{target}>; rel="next"'
-    return response
 
 
 def page_of(request: web.Request, default: int = 100) -> Page:

@@ -59,3 +59,20 @@ def duration_ms(text: str) -> int:
 def _product(number: str, unit_ms: int) -> int:
     whole, _, fraction = number.replace(",", ".").partition(".")
     return int(whole) * unit_ms + (int(fraction) * unit_ms // 10 ** len(fraction) if fraction else 0)
+
+
+def signed_duration_ms(text: str) -> int:
+    """The same with an optional minus in front: `-P1D` is a day before."""
+    return -duration_ms(text[1:]) if text.startswith("-") else duration_ms(text)
+
+
+def duration_text(ms: int) -> str:
+    """Milliseconds as an ISO 8601 duration, with a minus in front where they are negative."""
+    sign, rest = ("-" if ms < 0 else ""), abs(ms)
+    days, rest = divmod(rest, 86_400_000)
+    hours, rest = divmod(rest, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    seconds = f"{rest / 1000:.3f}".rstrip("0").rstrip(".")
+    clock = (f"{hours}H" if hours else "") + (f"{minutes}M" if minutes else "") + (f"{seconds}S" if rest else "")
+    day = f"{days}D" if days else ""
+    return f"{sign}P{day}{'T' + clock if clock else ''}" if day or clock else "PT0S"

@@ -39,7 +39,7 @@ from services.infra.grpc.channel import connect
 from services.infra.grpc.errors import refusal_of
 from services.infra.grpc.server import Server
 from services.infra.log.port import LogUnavailable
-from services.infra.machinery import machinery
+from services.infra.machinery import is_shared, machinery
 from services.infra.settings import ServeSettings, SettingsInvalid
 from services.infra.sqlite.engine import CannotOpen
 from services.infra.telemetry import Telemetry, set_up_logging
@@ -92,7 +92,10 @@ def serve(
         sys.stderr.writelines(f"{line}\n" for line in error.lines)
         return 2
     if only is not None:
-        sys.stderr.write("--only needs a store and a log that processes can share; they are not built yet\n")
+        sys.stderr.write("--only is not built: start the parts as python -m services.runtime, -m gateway and so on\n")
+        return 2
+    if settings.dev_clock and (is_shared(settings.store) or is_shared(settings.log)):
+        sys.stderr.write("JOURNEYS_DEV_CLOCK: no other process would follow it; it needs the embedded store and log\n")
         return 2
     set_up_logging(settings.log_level, settings.log_format)
     try:
@@ -142,17 +145,19 @@ async def running(settings: ServeSettings, senders: Mapping[str, Sender] | None 
             log,
             clock,
             senders=senders,
-            is_alone=True,
+            is_alone=not is_shared(settings.log) and not is_shared(settings.store),
             allow_private_hosts=settings.allow_private_hosts,
             telemetry=telemetry,
             public_url=lambda: site.url,
+            analytics=lambda: addresses.get("analytics"),
+            authoring=lambda: addresses.get("authoring"),
         )
-        analytics = Analytics(documents, log, clock, telemetry=telemetry)
+        addresses: dict[str, str] = {}
+        analytics = Analytics(documents, log, clock, telemetry=telemetry, runtime=lambda: addresses.get("runtime"))
         folder = tempfile.mkdtemp(prefix="journeys-")
         servers: list[Server] = []
         opened: list[Authoring | Runtime | Analytics] = []
         try:
-            addresses: dict[str, str] = {}
             for service in (authoring, analytics, runtime):
                 await service.open()
                 opened.append(service)

@@ -5,7 +5,21 @@ import sys
 
 import typer
 
-from journeys_cli import bundle, config, demo, events, journeys, serve, simulate, subjects, workspace
+from journeys_cli import (
+    bundle,
+    config,
+    demo,
+    dlq,
+    events,
+    forget,
+    journeys,
+    migrate,
+    pinpoint,
+    serve,
+    simulate,
+    subjects,
+    workspace,
+)
 from journeys_cli.connection import ApiKeyOption, ServerOption, SessionOption, Target, hoisted
 from journeys_cli.outcome import DONE, FAILED, INTERRUPTED, USAGE, line_of, status_of
 
@@ -32,7 +46,21 @@ def root(
     context.obj = Target(server, session or None, api_key or None)
 
 
-for family in (serve, demo, events, subjects, journeys, simulate, bundle, workspace, config):
+for family in (
+    serve,
+    demo,
+    events,
+    subjects,
+    journeys,
+    simulate,
+    pinpoint,
+    bundle,
+    workspace,
+    config,
+    migrate,
+    dlq,
+    forget,
+):
     family.register(app)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from journeys_cli.connection import connect
+from journeys_cli.outcome import Failed
 from journeys_cli.output import Output, OutputOption, show_object, show_rows, show_table
 
 if TYPE_CHECKING:
@@ -116,8 +117,23 @@ def executions(
         show_rows(list(islice(found, limit)), columns, output)
 
 
-def stats(context: typer.Context, journey_id: IdArgument, output: OutputOption = Output.TABLE) -> None:
-    """Count per step: executed, skipped, failed, waiting."""
+def stats(
+    context: typer.Context,
+    journey_id: Annotated[str, typer.Argument(help="Id of the journey, or `recount`.", metavar="ID")],
+    recounted_id: Annotated[
+        str | None, typer.Argument(help="Behind `recount`: id of the journey.", metavar="[ID]", show_default=False)
+    ] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Count per step: executed, skipped, failed, waiting. `stats recount ID` proves every count of the journey.
+
+    A recount counts anew, from facts and from executions, and fails where what is stored differs.
+    """
+    if recounted_id is not None:
+        if journey_id != "recount":
+            raise typer.BadParameter(f"{journey_id!r} is nothing that statistics can do", param_hint="ID")
+        _recount(context, recounted_id, output)
+        return
     columns = [
         ("STEP", "stepId"),
         ("EXECUTED", "executed"),
@@ -127,6 +143,25 @@ def stats(context: typer.Context, journey_id: IdArgument, output: OutputOption =
     ]
     with connect(context) as client:
         show_rows(client.journeys.step_stats(journey_id), columns, output)
+
+
+def _recount(context: typer.Context, journey_id: str, output: Output) -> None:
+    members = [
+        ("agrees", "agrees"),
+        ("facts", "facts"),
+        ("executions", "executions"),
+        ("facts without execution", "withoutExecution"),
+        ("counts compared", "counts"),
+    ]
+    with connect(context) as client:
+        found = client.journeys.recount_stats(journey_id)
+    show_object(found, output, members)
+    if not found["agrees"]:
+        first = found["differences"][0]
+        raise Failed(
+            f"{len(found['differences'])} counts differ; the first: {first['what']} is stored as {first['stored']}, "
+            f"and {first['counted']} by {first['source']}"
+        )
 
 
 def audit(

@@ -1,12 +1,13 @@
 """Routes for operators and for development, not for a customer's code."""
 
-from journeys_client.call import Call, route
+from journeys_client.call import Call, given, route
 from journeys_client.journeys import once
 from journeys_client.models import ClockMoved, JsonObject, Started, WorkspaceCreated
-from journeys_client.resource import C_co, Resource, verb
+from journeys_client.resource import C_co, Pages, Resource, paged, verb
 
 _ROOT = "/api/journeys/internal"
 _BUNDLE_SECONDS = 600.0
+_FORGET_SECONDS = 120.0  # somebody with a hundred thousand executions takes the better part of a minute
 _CLOCK_SECONDS = 3_600.0  # the server answers once everything due on the way has happened
 
 
@@ -53,22 +54,47 @@ class Internal(Resource[C_co]):
     def forget_end_user(self, *, project_key: str, end_user_id: str) -> Call[JsonObject]:
         """Remove all that is readable about one person; returns a receipt."""
         body = {"projectKey": project_key, "endUserId": end_user_id}
-        return Call("POST", _ROOT + "/forget-end-user", json=body, bearer=True)
+        return Call("POST", _ROOT + "/forget-end-user", json=body, bearer=True, timeout=_FORGET_SECONDS)
 
     @verb
     def forget_receipt(self, receipt_id: str) -> Call[JsonObject]:
         """Verify a receipt."""
         return Call("GET", route(_ROOT + "/forget-end-user/{}", receipt_id), bearer=True)
 
-    @verb
-    def translate_pinpoint(self, request: JsonObject) -> Call[JsonObject]:
-        """Translate a Pinpoint export into a bundle."""
-        return Call("POST", _ROOT + "/translate-pinpoint", json=request, bearer=True, timeout=_BUNDLE_SECONDS)
+    @paged
+    def dead_letters(self, *, page_size: int | None = None) -> Pages[JsonObject]:
+        """Records of all producers that could not be read, each with its reason; all of them if read to the end."""
+        return Call("GET", _ROOT + "/dead-letters", given(limit=page_size), bearer=True)
 
     @verb
-    def import_bundle(self, request: JsonObject) -> Call[JsonObject]:
-        """Apply a bundle."""
-        return Call("POST", _ROOT + "/import-bundle", json=request, bearer=True, timeout=_BUNDLE_SECONDS)
+    def replay_dead_letter(self, *, partition: int, offset: int) -> Call[None]:
+        """Append one of them again where it came from."""
+        body = {"partition": partition, "offset": offset}
+        return Call("POST", _ROOT + "/dead-letters/replay", json=body, bearer=True)
+
+    @verb
+    def translate_pinpoint(self, request: JsonObject | bytes) -> Call[JsonObject]:
+        """Translate a Pinpoint export into a bundle. Bytes go as they are: the server tells of members that stand twice."""
+        path = _ROOT + "/translate-pinpoint"
+        if isinstance(request, bytes):
+            headers = {"Content-Type": "application/json"}
+            return Call("POST", path, content=request, headers=headers, bearer=True, timeout=_BUNDLE_SECONDS)
+        return Call("POST", path, json=request, bearer=True, timeout=_BUNDLE_SECONDS)
+
+    @verb
+    def import_bundle(self, request: JsonObject, *, idempotency_key: str | None = None) -> Call[JsonObject]:
+        """Make drafts of what a bundle holds, or say with `dryRun` what would be made; a repeat finds all of it done."""
+        headers = once(idempotency_key)
+        path = _ROOT + "/import-bundle"
+        return Call("POST", path, json=request, headers=headers, bearer=True, timeout=_BUNDLE_SECONDS)
+
+    @verb
+    def export_bundle(self, project_key: str, *, journey_ids: list[str] | None = None) -> Call[JsonObject]:
+        """Everything in use in a workspace as a bundle, or some journeys with all they name."""
+        body: JsonObject = {"projectKey": project_key}
+        if journey_ids is not None:
+            body["journeyIds"] = journey_ids
+        return Call("POST", _ROOT + "/export-bundle", json=body, bearer=True, timeout=_BUNDLE_SECONDS)
 
 
 class DevClock(Resource[C_co]):

@@ -98,6 +98,11 @@ class Journeys(Resource[C_co]):
         return Call("GET", route(_ONE + "/calibrated-impact", journey_id))
 
     @verb
+    def recount_stats(self, journey_id: str) -> Call[JsonObject]:
+        """Count it anew, from facts and from executions. Returns agrees, and the differences where it does not."""
+        return Call("POST", route(_ONE + "/stats/recount", journey_id))
+
+    @verb
     def simulate(self, journey_id: str, request: JsonObject) -> Call[JsonObject]:
         """Walk it for one subject in virtual time; nothing is sent or written. Returns outcome and trace."""
         return Call("POST", route(_ONE + "/simulate", journey_id), json=request)

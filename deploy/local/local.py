@@ -38,6 +38,7 @@ SECANTUS_RS = "0.5.3-beta.196"
 SECANTUS_PY = "0.7.0b3"
 CLUSTER = "SjBJZy1Mb2NhbC1DbHVzdA"  # 22 characters of base64: any will do
 STOP_SECONDS = 15.0
+MISSING = 3  # the exit status where a tool is missing
 # Without it the stand-ins acknowledge writes that a kill -9 can lose, with `j: true` as well: of 93,826 at least 208.
 # So they write the log to the operating system at each commit; only a power failure can lose writes then.
 WIREDTIGER = "transaction_sync=(enabled=true,method=none)"
@@ -154,7 +155,8 @@ def run(command: list[str]) -> int:
                 "JOURNEYS_TEST_KAFKA": addresses["JOURNEYS_LOG"],
                 "JOURNEYS_TEST_MONGODB": addresses["JOURNEYS_STORE"],
             }
-            return subprocess.call(command, env=environment)  # noqa: S603  the caller's own command
+            status = subprocess.call(command, env=environment)  # noqa: S603  the caller's own command
+            return 1 if status == MISSING else status  # that one is ours
         finally:
             down(place)
 
@@ -239,7 +241,7 @@ def store_command(place: Place) -> tuple[list[str], str, bool]:
     if wanted in ("any", "rs") and built.exists():
         return [str(built), *flags], f"secantusd-rs {SECANTUS_RS}, a stand-in for MongoDB", False
     if wanted not in ("any", "py"):
-        raise CannotStart(f"JOURNEYS_LOCAL_STORE={wanted}: not here (any, mongod, rs after build-docstore, py)", 3)
+        raise CannotStart(f"JOURNEYS_LOCAL_STORE={wanted}: not here (any, mongod, rs after build-docstore, py)", MISSING)
     venv = place.cache / f"secantus-py-{SECANTUS_PY}"
     server = venv / "bin" / "secantusd-py"
     if not server.exists():
@@ -368,7 +370,7 @@ def need(tool: str, remedy: str) -> str:
     """The tool's path. Raises CannotStart."""
     found = shutil.which(tool)
     if found is None:
-        raise CannotStart(f"{tool} not found: {remedy}", 3)
+        raise CannotStart(f"{tool} not found: {remedy}", MISSING)
     return found
 
 

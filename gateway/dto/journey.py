@@ -87,6 +87,13 @@ class Journey(Dto, kw_only=True):
         )
 
 
+class ArmReset(Dto, kw_only=True):
+    """An arm that counts anew from a version on."""
+
+    step_id: str
+    arm_id: str
+
+
 class Version(Dto, kw_only=True):
     """A published snapshot."""
 
@@ -99,6 +106,7 @@ class Version(Dto, kw_only=True):
     trigger_contract_id: str | None
     trigger_contract_version_at: str | None
     communications: Annotated[dict[str, int], Meta(description="Communication id -> the version that is pinned.")]
+    reset_arms: list[ArmReset]
     settings: Settings
     steps: Steps | UnsetType = UNSET
 
@@ -115,6 +123,7 @@ class Version(Dto, kw_only=True):
             trigger_contract_id=optional(version, "trigger_contract_id"),
             trigger_contract_version_at=optional(version, "trigger_contract_version_at"),
             communications=dict(version.communications),
+            reset_arms=[ArmReset(step_id=arm.step_id, arm_id=arm.arm_id) for arm in version.reset_arms],
             settings=json_object(version.settings_json),
             steps=or_unset(json_array(version.steps_json) if version.steps_json else None),
         )

@@ -7,17 +7,25 @@ from typing import Final
 
 from gateway.declaration import ROUTES, Route
 from gateway.routes import (
+    backtests,
     communications,
+    dead_letters,
+    erasure,
     events,
     executions,
     internal,
     journeys,
     library,
     lifecycle,
+    migration,
     preferences,
+    reports,
     server,
     session,
+    simulation,
     subjects,
+    templates,
+    why,
     workspace,
 )
 
@@ -27,12 +35,20 @@ MODULES: Final = (
     journeys,
     lifecycle,
     executions,
+    reports,
+    simulation,
     library,
     communications,
+    templates,
     subjects,
     preferences,
     workspace,
     events,
     internal,
+    erasure,
+    migration,
+    dead_letters,
+    why,
+    backtests,
 )
 ALL: Final[tuple[Route, ...]] = tuple(ROUTES)

@@ -20,7 +20,7 @@ from journeys.runtime.v1.runtime_service_pb2 import (
 )
 
 from gateway.context import ANALYTICS, AUTHORING, MAX_ID_BYTES, RUNTIME, path_id, query_text, workspace
-from gateway.declaration import Query, Role, not_yet, route
+from gateway.declaration import Query, Role, route
 from gateway.dto.running import STATUSES, AuditEntry, Execution, ExecutionDetail, Started, StepStats
 from gateway.errors import invalid, invalid_at
 from gateway.pointers import Fault
@@ -211,14 +211,3 @@ async def _load(request: web.Request) -> ExecutionDetail:
 
 def _untouched(step: str) -> StepStats:
     return StepStats(step_id=step, executed=0, skipped=0, failed=0, waiting=0)
-
-
-_JOURNEY = "/api/journeys/{id}"
-not_yet("GET", f"{_JOURNEY}/branch-performance", role=Role.VIEWER, name="branch_performance", what="Branch performance")
-not_yet("GET", f"{_JOURNEY}/calibrated-impact", role=Role.VIEWER, name="calibrated_impact", what="Calibrated impact")
-not_yet("GET", f"{_JOURNEY}/stream", role=Role.VIEWER, name="stream", what="The live stream")
-not_yet("GET", f"{_JOURNEY}/why", role=Role.VIEWER, name="why", what="Why")
-not_yet("POST", f"{_JOURNEY}/simulate", role=Role.VIEWER, name="simulate", what="Simulation")
-not_yet("POST", f"{_JOURNEY}/backtests", role=Role.EDITOR, name="start_backtest", what="Backtesting")
-not_yet("GET", f"{_JOURNEY}/backtests/{{backtestId}}", role=Role.VIEWER, name="get_backtest", what="Backtesting")
-not_yet("DELETE", f"{_JOURNEY}/backtests/{{backtestId}}", role=Role.EDITOR, name="cancel_backtest", what="Backtesting")

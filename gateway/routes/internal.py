@@ -12,7 +12,7 @@ from journeys.events.v1.customer_event_pb2 import CustomerEvent
 from journeys.runtime.v1.runtime_service_pb2 import DispatchExecutionRequest, StartExecutionRequest
 
 from gateway.context import RUNTIME, WORKSPACES
-from gateway.declaration import Role, not_yet, route
+from gateway.declaration import Role, route
 from gateway.dto.running import ARN_PREFIX, Dispatched, Started
 from gateway.dto.workspace import NewWorkspace
 from gateway.errors import invalid_at
@@ -106,9 +106,3 @@ def _execution_id(body: dict[str, Any]) -> str:
     if given not in (None, named):
         raise invalid_at("/executionArn", "conflicting_members", "executionId and executionArn name two executions.")
     return named
-
-
-not_yet("POST", f"{_INTERNAL}/forget-end-user", role=Role.INTERNAL, name="forget_end_user", what="Erasure")
-not_yet("GET", f"{_INTERNAL}/forget-end-user/{{receiptId}}", role=Role.INTERNAL, name="verify_forget", what="Erasure")
-not_yet("POST", f"{_INTERNAL}/translate-pinpoint", role=Role.INTERNAL, name="translate_pinpoint", what="Migration")
-not_yet("POST", f"{_INTERNAL}/import-bundle", role=Role.INTERNAL, name="import_bundle", what="Migration")

@@ -25,7 +25,7 @@ from journeys.authoring.v1.library_pb2 import TriggerContract as TriggerContract
 from journeys.runtime.v1.runtime_service_pb2 import EvaluateAudienceRequest
 
 from gateway.context import AUTHORING, RUNTIME, path_id, workspace
-from gateway.declaration import Role, not_yet, route
+from gateway.declaration import Role, route
 from gateway.dto.library import Audience, Evaluation, TriggerContract, evaluation
 from gateway.errors import invalid_at
 from gateway.reading import body_of
@@ -254,7 +254,3 @@ def _audience_reply(audience: AudienceProto, *, created: bool = False) -> web.Re
         return resource_reply(shown, etag=audience.etag)
     location = f"/api/audiences/{segment(audience.id)}"
     return resource_reply(shown, etag=audience.etag, status=201, location=location)
-
-
-not_yet("GET", "/api/journey-templates", role=Role.VIEWER, name="list_templates", what="Journey templates")
-not_yet("POST", "/api/journey-templates/{id}/use", role=Role.EDITOR, name="use_template", what="Journey templates")

@@ -6,7 +6,7 @@ they are complete is the domain's to say, at once or at publish.
 
 from typing import Final
 
-from gateway.schemas import journey, library, people, predicate, running, steps, workspace
+from gateway.schemas import journey, library, migration, people, predicate, running, simulation, steps, workspace
 from gateway.schemas.words import Schema, Union
 
 COMPONENTS: Final[dict[str, Schema]] = {
@@ -17,5 +17,7 @@ COMPONENTS: Final[dict[str, Schema]] = {
     **people.COMPONENTS,
     **workspace.COMPONENTS,
     **running.COMPONENTS,
+    **simulation.COMPONENTS,
+    **migration.COMPONENTS,
 }
 UNIONS: Final[dict[str, Union]] = {**steps.UNIONS, **predicate.UNIONS, **workspace.UNIONS}

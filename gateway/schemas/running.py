@@ -10,6 +10,8 @@ from gateway.schemas.words import ANY_OBJECT, BOOLEAN, DURATION, TEXT, TIME, Sch
 # The limit of 200 bytes is no keyword of JSON Schema: `require_short` and intake.py look at it.
 _EVENT_ID: Final[Schema] = {"type": "string", "minLength": 1, "description": "At most 200 bytes of UTF-8."}
 
+_PLACE: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+
 FEEDBACK: Final = ("delivered", "opened", "clicked", "bounced", "complained", "unsubscribed")
 
 COMPONENTS: Final[dict[str, Schema]] = {
@@ -37,7 +39,13 @@ COMPONENTS: Final[dict[str, Schema]] = {
         },
         ["projectKey", "journeyId", "endUserId", "eventId"],
     ),
+    "ForgetEndUser": closed({"projectKey": TEXT, "endUserId": _EVENT_ID}, ["projectKey", "endUserId"]),
     "Dispatch": closed({"projectKey": TEXT, "executionId": TEXT, "executionArn": TEXT}, ["projectKey"]),
     "ProviderFeedback": closed({"type": choice(*FEEDBACK), "permanent": BOOLEAN}, ["type"]),
+    "DeadLetterReplay": closed(
+        {"partition": _PLACE, "offset": _PLACE},
+        ["partition", "offset"],
+        description="As the list of dead letters names it.",
+    ),
     "ClockAdvance": closed({"advance": DURATION}, ["advance"]),
 }

@@ -91,13 +91,17 @@ def _step(
 
 _MATCH: Final = mapping(TEXT)
 _PREDICATE: Final = ref("Predicate")
+_SCHEDULED_AT: Final[Schema] = {
+    "type": "string",
+    "description": "RFC 3339; without an offset it is local time in the schedule's timezone.",
+}
 
 COMPONENTS: Final[dict[str, Schema]] = {
     "Step": drawn(STEP),
     "Steps": items(ref("Step")),
     "StepTriggerEvent": _step("trigger", "event", optional_mode=True, filter=_PREDICATE),
     "StepTriggerAudienceEntry": _step("trigger", "audience_entry", filter=_PREDICATE, backfill=BOOLEAN),
-    "StepTriggerSchedule": _step("trigger", "schedule", filter=_PREDICATE, at=TIME, rrule=TEXT, timezone=TEXT),
+    "StepTriggerSchedule": _step("trigger", "schedule", filter=_PREDICATE, at=_SCHEDULED_AT, rrule=TEXT, timezone=TEXT),
     "StepTriggerManual": _step("trigger", "manual", filter=_PREDICATE),
     "StepWaitDuration": _step("wait", "duration", duration=DURATION),
     "StepWaitUntilTime": _step(

@@ -12,7 +12,7 @@ from services.infra.telemetry import Telemetry
 
 
 def _made(documents: Documents, log: Log, clock: Clock, settings: ServiceSettings, telemetry: Telemetry) -> Analytics:
-    return Analytics(documents, log, clock, telemetry=telemetry)
+    return Analytics(documents, log, clock, telemetry=telemetry, runtime=lambda: settings.runtime_address)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ import msgspec
 from google.protobuf.message import DecodeError
 from journeys.analytics.v1 import analytics_service_pb2 as pb
 from journeys.events.v1.authoring_record_pb2 import AuditRecord
-from journeys.events.v1.execution_record_pb2 import ExecutionRecord, ExecutionState
+from journeys.events.v1.execution_record_pb2 import ArmChoice, ExecutionRecord, ExecutionState, GoalRecord
 
 from services.analytics.audit import SYSTEM, AuditPage, AuditQuery, is_notable, sequence
-from services.analytics.facts import RUNNING, Arm, Fact
+from services.analytics.facts import RUNNING, Arm, Fact, Goal
 from services.analytics.follower import Unreadable
 from services.analytics.projector import Observed
 from services.analytics.repositories import Row, row_key
@@ -29,6 +29,11 @@ def observed_from_record(stored: Stored) -> Observed:
     if not (record.key and record.workspace) or ":" in record.workspace or ":" in record.execution_id:
         raise Unreadable("an ExecutionRecord without key or workspace, or with a colon in an id")
     return Observed(_fact_from_record(record, stored.partition), _rows_from_record(record, stored))
+
+
+def fact_from_record(record: ExecutionRecord) -> Fact:
+    """A record as it is stored elsewhere than in the log, as a fact of no partition yet."""
+    return _fact_from_record(record, -1)
 
 
 def act_from_record(stored: Stored) -> Row:
@@ -100,10 +105,28 @@ def _fact_from_record(record: ExecutionRecord, partition: int) -> Fact:
         visits=visits,
         results=dict(state.results),
         # Most executions have neither arms nor goals, and asking an empty map for its items costs a microsecond.
-        arms={step: Arm(it.arm_id, it.mode, it.propensity) for step, it in state.arms.items()} if state.arms else {},
+        arms={step: _arm(choice) for step, choice in state.arms.items()} if state.arms else {},
         goals=sorted(set(state.goals_ms)) if state.goals_ms else [],
         failures=failures,
+        goal=_goal(record.goal) if record.HasField("goal") else None,
+        holdout_share=record.holdout_share,
     )
+
+
+def _arm(choice: ArmChoice) -> Arm:
+    return Arm(
+        arm_id=choice.arm_id,
+        mode=choice.mode,
+        propensity=choice.propensity,
+        snapshot_id=choice.snapshot_id,
+        routed_at=choice.routed_at_ms,
+        goal=_goal(choice.goal) if choice.HasField("goal") else None,
+        converted_at=choice.converted_at_ms if choice.HasField("converted_at_ms") else None,
+    )
+
+
+def _goal(goal: GoalRecord) -> Goal:
+    return Goal(goal.event_name, goal.window_ms, goal.since_ms)
 
 
 def _rows_from_record(record: ExecutionRecord, stored: Stored) -> list[Row]:

@@ -6,7 +6,7 @@ all, and the facts end up the same. `counts_of` depends on a fact alone, so ever
     member              how two are joined
     visits              per step the larger number
     results             per visit the stronger: pending < unknown < skipped < failed < sent
-    arms                set once per step
+    arms                set once per step, with the least moment of conversion
     goals, failures     union
     status, waiting     those of the later transition; within one, the end wins
 
@@ -31,12 +31,27 @@ _STRENGTH = {"pending": 0, "unknown": 1, "skipped": 2, "failed": 3, "sent": 4}
 _SETTLED = frozenset(_STRENGTH) - {"pending"}
 
 
+class Goal(msgspec.Struct, frozen=True, order=True, gc=False):
+    """What counts as a conversion: the event, how long after, and since when the journey has had this goal (0: ever)."""
+
+    event_name: str
+    window_ms: int
+    since: int = 0
+
+
 class Arm(msgspec.Struct, frozen=True, order=True, gc=False):
-    """The arm an execution was routed to, how, and with which probability."""
+    """The arm an execution was routed to: how, with which probability, by which allocation, and when.
+
+    `goal` None: a random arm, which nobody learns from. `converted_at` is the least moment that counts.
+    """
 
     arm_id: str
     mode: str
     propensity: float
+    snapshot_id: str = ""
+    routed_at: int = 0
+    goal: Goal | None = None
+    converted_at: int | None = None
 
 
 class Fact(msgspec.Struct, kw_only=True, gc=False):
@@ -60,6 +75,8 @@ class Fact(msgspec.Struct, kw_only=True, gc=False):
     arms: dict[str, Arm] = {}
     goals: list[int] = []  # ascending, each once
     failures: list[str] = []  # "<step>-<visit>" at which it failed; ascending, each once
+    goal: Goal | None = None  # under which it started; with the next, said alike by all reports
+    holdout_share: float = 0.0
 
 
 # How many visits of a step were executed, skipped, failed, and how many wait in it.
@@ -73,7 +90,7 @@ def join(one: Fact, other: Fact) -> Fact:
     """
     visits = _merged(one.visits, other.visits, max)
     results = _merged(one.results, other.results, _stronger)
-    arms = _merged(one.arms, other.arms, min)  # two never differ; were they to, the order must not matter
+    arms = _merged(one.arms, other.arms, _earlier)
     goals = _united(one.goals, other.goals)
     failures = _united(one.failures, other.failures)
     newest = _newer(one, other)
@@ -105,6 +122,8 @@ def join(one: Fact, other: Fact) -> Fact:
         arms=arms,
         goals=goals,
         failures=failures,
+        goal=one.goal,
+        holdout_share=one.holdout_share,
     )
 
 
@@ -201,6 +220,17 @@ def _newer(one: Fact, other: Fact) -> Fact:
 
 def _newness(fact: Fact) -> tuple[int, bool, str, str]:
     return fact.transition, fact.status in ENDED, fact.status, fact.waiting_step
+
+
+def _earlier(one: Arm, other: Arm) -> Arm:
+    """Two reports of one routing differ in the conversion alone; were they to in more, the order must not matter."""
+    moments = [at for at in (one.converted_at, other.converted_at) if at is not None]
+    routing = min(_routing(one), _routing(other), key=msgspec.json.encode)
+    return msgspec.structs.replace(routing, converted_at=min(moments, default=None))
+
+
+def _routing(arm: Arm) -> Arm:
+    return arm if arm.converted_at is None else msgspec.structs.replace(arm, converted_at=None)
 
 
 def _stronger(one: str, other: str) -> str:

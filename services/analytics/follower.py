@@ -93,6 +93,10 @@ class Follower:
         if self._subscription is not None:
             await self._subscription.close()
 
+    def at_rest(self) -> asyncio.Lock:
+        """Held by whoever holds it, nothing is projected."""
+        return self._lock
+
     def owns(self, partition: int) -> bool:
         """Whether this member reads that partition."""
         return partition in self._owned

@@ -1,4 +1,4 @@
-"""What analytics keeps: facts, counters, the rows of the audit timeline, positions in the log.
+"""What analytics keeps: facts, counters, counts by day, allocations, the rows of the timeline, positions in the log.
 
 Law: repositories know the document store and nothing of the wire. Stored names are for ever.
 """
@@ -24,6 +24,49 @@ class Counter(msgspec.Struct, kw_only=True, gc=False):
     journey_id: str
     partition: int
     steps: dict[str, list[int]] = {}
+
+
+class Day(msgspec.Struct, kw_only=True, gc=False):
+    """The arms and cohorts of one journey over one partition's facts of one UTC day. See `tallies`.
+
+    `arms` and `starts`: group -> bucket -> subjects, converted. `firsts`: group -> persons exposed, held out.
+    `is_summed`: all windows of the day have closed and its buckets are one.
+    """
+
+    key: str  # see day_key
+    revision: int = 0
+    workspace: str
+    journey_id: str
+    partition: int
+    day: int
+    is_summed: bool = False
+    arms: dict[str, dict[int, list[int]]] = {}
+    starts: dict[str, dict[int, list[int]]] = {}
+    firsts: dict[str, list[int]] = {}
+
+
+class ArmCount(msgspec.Struct, frozen=True, gc=False):
+    """One arm of an allocation: matured counts, the probability that it is best, and that of being chosen."""
+
+    arm_id: str
+    n: int
+    s: int
+    w: float
+    p: float
+
+
+class Allocation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One allocation of an adaptive branch, kept for ever under its id."""
+
+    key: str  # "<workspace>:<snapshot id>"
+    revision: int = 1
+    workspace: str
+    journey_id: str
+    step_id: str
+    branch: str
+    snapshot_id: str
+    arms: tuple[ArmCount, ...]
+    as_of: int
 
 
 class Row(msgspec.Struct, kw_only=True, gc=False):
@@ -63,9 +106,23 @@ class Position(msgspec.Struct, kw_only=True, gc=False):
     offset: int
 
 
-D = TypeVar("D", Fact, Counter, Position)
+class Erased(msgspec.Struct, kw_only=True, gc=False):
+    """The mark of a person who was forgotten. What started up to `at` is anonymous; `entries` is what the receipt says."""
 
-FACTS = Collection("analytics_facts", Fact, indexes=(Index("by_partition", ("partition",)),))
+    key: str  # the subject key
+    revision: int = 0
+    receipt_id: str
+    at: int
+    entries: int | None = None
+
+
+D = TypeVar("D", Fact, Counter, Day, Position, Erased)
+
+FACTS = Collection(
+    "analytics_facts", Fact, indexes=(Index("by_person", ("partition", "journey_id", "subject_key", "started_at")),)
+)
+DAYS = Collection("analytics_days", Day, indexes=(Index("by_partition", ("partition",)),))
+ALLOCATIONS = Collection("analytics_allocations", Allocation)
 COUNTERS = Collection("analytics_counters", Counter, indexes=(Index("by_partition", ("partition",)),))
 ROWS = Collection(
     "analytics_audit",
@@ -76,7 +133,8 @@ ROWS = Collection(
     ),
 )
 POSITIONS = Collection("analytics_positions", Position)
-COLLECTIONS = (FACTS, COUNTERS, ROWS, POSITIONS)
+ERASED = Collection("analytics_erasures", Erased)
+COLLECTIONS = (FACTS, COUNTERS, DAYS, ALLOCATIONS, ROWS, POSITIONS, ERASED)
 
 
 class Unsettled(Exception):
@@ -124,8 +182,17 @@ class Facts:
         return await self._documents.get_many(FACTS, keys)
 
     async def page_of(self, partition: int, after: str | None, limit: int) -> Page[Fact]:
-        """Some facts of a partition, in a stable order."""
-        return await self._documents.scan(FACTS, "by_partition", (partition,), after=after, limit=limit)
+        """Some facts of a partition: journey by journey, person by person, each from old to new."""
+        return await self._documents.scan(FACTS, "by_person", (partition,), after=after, limit=limit)
+
+    async def of_journey(self, partition: int, journey_id: str, after: str | None, limit: int) -> Page[Fact]:
+        """Some facts of a partition and a journey, of whichever workspace; person by person, each from old to new."""
+        return await self._documents.scan(FACTS, "by_person", (partition, journey_id), after=after, limit=limit)
+
+    async def of_persons(self, persons: Sequence[tuple[int, str, str, int]], limit: int) -> list[list[Fact]]:
+        """For each (partition, journey, person, moment): their facts that started then or later, from old to new."""
+        queries = [((partition, journey, subject), low) for partition, journey, subject, low in persons]
+        return await self._documents.scan_many(FACTS, "by_person", queries, limit=limit) if queries else []
 
 
 class Counters:
@@ -148,6 +215,57 @@ class Counters:
         """All of one journey."""
         keys = [counter_key(workspace, journey_id, partition) for partition in range(partitions)]
         return list((await self._documents.get_many(COUNTERS, keys)).values())
+
+
+class Days:
+    """Counts by day, a document for each journey, day and partition."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def of_partition(self, partition: int) -> list[Day]:
+        """All of one partition."""
+        days: list[Day] = []
+        after: str | None = None
+        while True:
+            page = await self._documents.scan(DAYS, "by_partition", (partition,), after=after, limit=500)
+            days += page.items
+            if (after := page.cursor) is None:
+                return days
+
+    async def of_journey(self, workspace: str, journey_id: str) -> list[Day]:
+        """All of one journey, by day."""
+        days: list[Day] = []
+        after: str | None = None
+        head = f"{workspace}:{journey_id}"
+        while True:  # ";" follows ":"
+            page = await self._documents.scan(DAYS, "", low=f"{head}:", high=f"{head};", after=after, limit=500)
+            days += page.items
+            if (after := page.cursor) is None:
+                return days
+
+    async def known(self, keys: Sequence[str]) -> dict[str, Day]:
+        """Those that exist, by key."""
+        return await self._documents.get_many(DAYS, keys)
+
+
+class Allocations:
+    """Allocations by their ids."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def known(self, workspace: str, snapshot_ids: Sequence[str]) -> dict[str, Allocation]:
+        """Those that exist, by id."""
+        keys = [f"{workspace}:{snapshot_id}" for snapshot_id in snapshot_ids]
+        found = await self._documents.get_many(ALLOCATIONS, keys) if keys else {}
+        return {allocation.snapshot_id: allocation for allocation in found.values()}
+
+    async def keep(self, allocation: Allocation) -> None:
+        """Store it, unless it is there: equal ids are equal allocations. Raises Unsettled."""
+        (outcome,) = await self._documents.write_many([Insert(ALLOCATIONS, allocation)])
+        if outcome not in (Outcome.APPLIED, Outcome.DUPLICATE):
+            raise Unsettled(f"the allocation {allocation.snapshot_id} was not stored: {outcome.value}")
 
 
 class Timeline:
@@ -212,6 +330,11 @@ def row_key(workspace: str, execution_id: str, entry_id: str) -> str:
 def counter_key(workspace: str, journey_id: str, partition: int) -> str:
     """The key of one journey's counter over one partition."""
     return f"{workspace}:{journey_id}:{partition}"
+
+
+def day_key(workspace: str, journey_id: str, day: int, partition: int) -> str:
+    """The key of one journey's counts of a day over one partition."""
+    return f"{workspace}:{journey_id}:{day:06d}:{partition}"
 
 
 def position_key(topic: str, partition: int) -> str:

@@ -8,6 +8,12 @@ from typing import Any
 import structlog
 from journeys.authoring.v1 import authoring_service_pb2 as authoring_pb
 from journeys.authoring.v1 import authoring_service_pb2_grpc as authoring_rpc
+from journeys.authoring.v1 import draft_service_pb2 as draft_pb
+from journeys.authoring.v1 import draft_service_pb2_grpc as draft_rpc
+from journeys.authoring.v1 import erasure_service_pb2_grpc as erasure_rpc
+from journeys.authoring.v1 import migration_service_pb2 as migration_pb
+from journeys.authoring.v1 import migration_service_pb2_grpc as migration_rpc
+from journeys.authoring.v1 import template_service_pb2_grpc as template_rpc
 from journeys.authoring.v1 import workspace_service_pb2 as workspace_pb
 from journeys.authoring.v1 import workspace_service_pb2_grpc as workspace_rpc
 from msgspec.structs import replace
@@ -18,7 +24,14 @@ from services.authoring.communications import Communications
 from services.authoring.convert.records import TOPICS, audience_records, journey_records, workspace_records
 from services.authoring.create_journey import CreateJourney
 from services.authoring.edit_journey import EditJourney
+from services.authoring.erasure import EraseSubject
 from services.authoring.idempotency import Idempotency
+from services.authoring.importing.applying import Applying, Writers
+from services.authoring.importing.export_bundle import ExportBundle
+from services.authoring.importing.import_bundle import ImportBundle
+from services.authoring.importing.planning import Planner
+from services.authoring.importing.records import IMPORTS
+from services.authoring.importing.targets import Targets
 from services.authoring.logins import Logins
 from services.authoring.members import Members
 from services.authoring.outbox import Kind, Outbox
@@ -35,11 +48,19 @@ from services.authoring.repositories import (
     Journey,
     with_contracts,
 )
-from services.authoring.servicer import AuthoringServicer, WorkspaceServicer
+from services.authoring.runnable import GetRunnable
+from services.authoring.servicer import AuthoringServicer, DraftServicer, MigrationServicer, WorkspaceServicer
 from services.authoring.servicer.authoring_servicer import UseCases
+from services.authoring.servicer.erasure_servicer import NAME as ERASURE_SERVICE
+from services.authoring.servicer.erasure_servicer import ErasureServicer
+from services.authoring.servicer.migration_servicer import MigrationUseCases
+from services.authoring.servicer.template_servicer import NAME as TEMPLATE_SERVICE
+from services.authoring.servicer.template_servicer import TemplateServicer
 from services.authoring.servicer.workspace_servicer import WorkspaceUseCases
 from services.authoring.sessions import Sessions
 from services.authoring.steer import Steer
+from services.authoring.templates.use_template import UseTemplate
+from services.authoring.translate_pinpoint import TranslatePinpoint
 from services.authoring.trigger_contracts import TriggerContracts
 from services.authoring.workspaces import Workspaces
 from services.infra.clock import Clock
@@ -62,7 +83,7 @@ class Authoring:
     """The authoring service over whichever store and log it is given."""
 
     name = "authoring"
-    collections: tuple[Collection[Any], ...] = COLLECTIONS
+    collections: tuple[Collection[Any], ...] = (*COLLECTIONS, IMPORTS)
     topics: tuple[Topic, ...] = TOPICS
 
     def __init__(
@@ -82,16 +103,27 @@ class Authoring:
         self.create_journey = CreateJourney(documents, self.outbox, self.journeys, clock)
         self.edit_journey = EditJourney(self.outbox, self.journeys, clock)
         self.publish = Publish(documents, self.outbox, self.journeys, clock)
+        self.runnable = GetRunnable(documents, self.journeys, clock)
         self.steer = Steer(self.outbox, self.journeys, clock)
         self.trigger_contracts = TriggerContracts(documents, clock)
         self.audiences = Audiences(documents, self.outbox, clock)
         self.communications = Communications(documents, clock)
+        targets = Targets(documents, self.journeys)
+        self.writers = Writers(
+            self.create_journey, self.edit_journey, self.trigger_contracts, self.audiences, self.communications
+        )
+        applying = Applying(documents, targets, self.writers, clock)
+        self.import_bundle = ImportBundle(documents, self.outbox, Planner(documents, targets), applying, clock)
+        self.export_bundle = ExportBundle(documents, targets)
+        self.use_template = UseTemplate(targets, self.journeys, self.writers)
         self.idempotency = Idempotency(documents, clock)
+        self.erase_subject = EraseSubject(documents, self.outbox, clock)
         logins, passwords = Logins(documents, real_ms), passwords or Argon2Passwords()
         self.workspaces = Workspaces(documents, self.outbox, logins, passwords, clock, real_ms, session_ttl_ms)
         self.sessions = Sessions(documents, logins, passwords, real_ms, session_ttl_ms)
         self.members = Members(self.workspaces, self.outbox, logins, passwords, clock)
         self.api_keys = ApiKeys(self.workspaces, self.outbox, clock)
+        self.translate_pinpoint = TranslatePinpoint(clock)
         self._sweeper: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -117,12 +149,29 @@ class Authoring:
             )
         )
         workspaces = WorkspaceServicer(WorkspaceUseCases(self.workspaces, self.sessions, self.members, self.api_keys))
+        migration = MigrationServicer(
+            MigrationUseCases(self.translate_pinpoint, self.import_bundle, self.export_bundle)
+        )
         names = {
             **authoring_pb.DESCRIPTOR.services_by_name,
+            **migration_pb.DESCRIPTOR.services_by_name,
+            **draft_pb.DESCRIPTOR.services_by_name,
             **workspace_pb.DESCRIPTOR.services_by_name,
         }
         return [
             (authoring_rpc.add_AuthoringServiceServicer_to_server, authoring, names["AuthoringService"].full_name),
+            (
+                template_rpc.add_TemplateServiceServicer_to_server,
+                TemplateServicer(self.use_template),
+                TEMPLATE_SERVICE,
+            ),
+            (migration_rpc.add_MigrationServiceServicer_to_server, migration, names["MigrationService"].full_name),
+            (erasure_rpc.add_ErasureServiceServicer_to_server, ErasureServicer(self.erase_subject), ERASURE_SERVICE),
+            (
+                draft_rpc.add_DraftServiceServicer_to_server,
+                DraftServicer(self.runnable),
+                names["DraftService"].full_name,
+            ),
             (workspace_rpc.add_WorkspaceServiceServicer_to_server, workspaces, names["WorkspaceService"].full_name),
         ]
 
@@ -146,6 +195,7 @@ class Authoring:
         while True:
             try:
                 await self.idempotency.sweep()
+                await self.sessions.sweep()
             except StoreUnavailable as error:
                 _log.warning("sweep.waits", error=str(error))
             await asyncio.sleep(SWEEP_SECONDS)

@@ -134,6 +134,11 @@ class Audiences:
         return [Fault("/predicate", "too_deep", f"More than {_MAX_LOOKS} audiences lie behind one another.")]
 
 
+def faults_of(changes: AudienceChanges) -> list[Fault]:
+    """Everything that is wrong with the members of an audience, whatever is in the workspace."""
+    return _read(changes)[2]
+
+
 def _named_by(audience: Audience) -> frozenset[str]:
     if audience.predicate_json is None:
         return frozenset()

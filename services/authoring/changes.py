@@ -6,10 +6,10 @@ Source: contract 2, POST and PATCH.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from services.authoring.json_text import canonical, read_json
 from services.authoring.names import description_faults, title_faults
@@ -28,6 +28,17 @@ class Unset(Enum):
 
 UNSET: Final = Unset.UNSET
 Absent = Literal[Unset.UNSET]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where an act of authoring came from, where it was not written by hand.
+
+    `metadata` is added to its audit entry; `action` is told beside it, with the same metadata.
+    """
+
+    metadata: Mapping[str, Any]
+    action: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

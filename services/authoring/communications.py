@@ -155,6 +155,11 @@ class Communications:
         return stored
 
 
+def faults_of(changes: CommunicationChanges) -> list[Fault]:
+    """Everything that is wrong with the members of a communication, its Liquid included."""
+    return _read(changes)[1]
+
+
 def _values(changes: CommunicationChanges) -> dict[str, Any]:
     names = ("name", "comm_type", "channel", "status")
     return {name: getattr(changes, name) for name in names if getattr(changes, name) is not UNSET}

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from services.authoring.changes import UNSET, JourneyChanges, read_changes, refusal
+from services.authoring.changes import UNSET, JourneyChanges, Origin, read_changes, refusal
 from services.authoring.json_text import canonical
 from services.authoring.names import candidates, id_faults, slug
 from services.authoring.outbox import Outbox
@@ -28,7 +28,13 @@ class CreateJourney:
     clock: Clock
 
     async def __call__(
-        self, workspace: str, changes: JourneyChanges, actor: str, journey_id: str | None = None
+        self,
+        workspace: str,
+        changes: JourneyChanges,
+        actor: str,
+        journey_id: str | None = None,
+        *,
+        origin: Origin | None = None,
     ) -> JourneyView:
         read, faults = read_changes(changes)
         faults.extend(id_faults(journey_id))
@@ -45,16 +51,17 @@ class CreateJourney:
             window = goal_window_of(held)
         for name in candidates(slug(read.name, "journey")) if journey_id is None else (journey_id,):
             try:
-                made = self._journey(workspace, name, read.name, read, window, actor)
+                acts = _acts(self.clock.now_ms(), actor, read.name, origin)
+                made = self._journey(workspace, name, read.name, read, window, acts)
                 return await self.journeys.view(await self.outbox.write(None, made))
             except DuplicateKey:
                 continue
         raise Duplicate("id_taken", f"The id {journey_id or slug(read.name, 'journey')!r} is taken.")
 
     def _journey(
-        self, workspace: str, journey_id: str, name: str, read: JourneyChanges, window: float, actor: str
+        self, workspace: str, journey_id: str, name: str, read: JourneyChanges, window: float, acts: tuple[Act, ...]
     ) -> Journey:
-        now = self.clock.now_ms()
+        now = acts[0].at_ms
         goal = read.goal_event_name or None if read.goal_event_name is not UNSET else None
         return Journey(
             key=key_of(workspace, journey_id),
@@ -74,5 +81,15 @@ class CreateJourney:
             goal_since_ms=None if goal is None else now,
             created_at_ms=now,
             updated_at_ms=now,
-            outbox=(Act(at_ms=now, actor=actor, action="created", metadata={"name": name}),),
+            outbox=acts,
         )
+
+
+def _acts(now_ms: int, actor: str, name: str, origin: Origin | None) -> tuple[Act, ...]:
+    if origin is None:
+        return (Act(at_ms=now_ms, actor=actor, action="created", metadata={"name": name}),)
+    metadata = dict(origin.metadata)
+    created = Act(at_ms=now_ms, actor=actor, action="created", metadata={"name": name, **metadata})
+    if origin.action is None:
+        return (created,)
+    return (created, Act(at_ms=now_ms, actor=actor, action=origin.action, metadata=metadata))

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from services.authoring.changes import JourneyChanges, read_changes, refusal
+from services.authoring.changes import JourneyChanges, Origin, read_changes, refusal
 from services.authoring.names import etag_of, later, require_match
 from services.authoring.outbox import Outbox, insisting
 from services.authoring.read_journeys import Journeys, JourneyView
@@ -49,6 +49,7 @@ class EditJourney:
         *,
         updated_at_ms: int | None = None,
         etag: str | None = None,
+        origin: Origin | None = None,
     ) -> JourneyView:
         read, faults = read_changes(changes)
 
@@ -60,7 +61,8 @@ class EditJourney:
             require_match(etag, etag_of(journey.updated_at_ms))
             if updated_at_ms is not None and updated_at_ms != journey.updated_at_ms:
                 raise stale(journey)
-            after = edited(journey, await self._base(journey, read), read, self.clock.now_ms(), actor)
+            base = await self._base(journey, read)
+            after = edited(journey, base, read, self.clock.now_ms(), actor, origin)
             return await self.journeys.view(journey if after is None else await self.outbox.write(journey, after))
 
         return await insisting(key_of(workspace, journey_id), attempt)
@@ -80,7 +82,9 @@ class EditJourney:
         )
 
 
-def edited(journey: Journey, base: Draft, read: JourneyChanges, now_ms: int, actor: str) -> Journey | None:
+def edited(
+    journey: Journey, base: Draft, read: JourneyChanges, now_ms: int, actor: str, origin: Origin | None = None
+) -> Journey | None:
     """The journey after the changes, with its acts; None where nothing changes."""
     given = read.given()
     draft_changes: dict[str, Any] = {
@@ -108,6 +112,11 @@ def edited(journey: Journey, base: Draft, read: JourneyChanges, now_ms: int, act
         after = replace(after, goal_since_ms=None if name is None else now, **goal)
         metadata = {"goalEventName": name, "goalEventWindowDays": after.goal_event_window_days}
         acts.append(Act(at_ms=now, actor=actor, action="goal.changed", metadata=metadata))
+    if origin is not None:
+        metadata = dict(origin.metadata)
+        acts = [replace(act, metadata={**act.metadata, **metadata}) for act in acts]
+        if origin.action is not None:
+            acts.append(Act(at_ms=now, actor=actor, action=origin.action, metadata=metadata))
     return replace(after, outbox=tuple(acts))
 
 

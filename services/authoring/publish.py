@@ -30,7 +30,8 @@ from services.authoring.repositories import (
     key_of,
 )
 from services.authoring.review import Review, review
-from services.authoring.workspace_settings import max_journeys_of
+from services.authoring.schedule_check import schedule_faults
+from services.authoring.workspace_settings import max_journeys_of, timezone_of
 from services.domain.errors import Fault, Invalid, NotNow, OverPlan
 from services.domain.journey.lifecycle import State, Verb, advance
 from services.domain.journey.model import BranchAdaptive, BranchRandom, Send
@@ -38,7 +39,6 @@ from services.infra.clock import Clock
 from services.infra.documents.port import Documents
 
 TRANSACTIONAL = "send_step_uses_transactional_comm"
-UNSUPPORTED = "not_yet_supported"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,9 @@ class Publish:
             if journey.draft != asked_for[0]:
                 raise stale(journey)
             reviewed = await review(self.documents, journey, journey.draft)
-            if faults := [*reviewed.faults, *_reset_faults(reviewed, reset_arms)]:
+            now = self.clock.now_ms()
+            schedule = await schedule_faults(reviewed.graph, await self._zone(workspace), now)
+            if faults := [*reviewed.faults, *schedule, *_reset_faults(reviewed, reset_arms)]:
                 raise _refusal(faults)
             if journey.state is State.DRAFT:
                 await self._require_room(workspace)
@@ -81,6 +83,10 @@ class Publish:
             return await self.journeys.view(await self.outbox.write(journey, after))
 
         return await insisting(key_of(workspace, journey_id), attempt)
+
+    async def _zone(self, workspace: str) -> str:
+        held = await self.documents.get(WORKSPACES, workspace)
+        return "UTC" if held is None else timezone_of(held)
 
     async def _require_room(self, workspace: str) -> None:
         # Two journeys published at one moment may go one over: the limit is a plan's, not a guard of anything.
@@ -103,10 +109,40 @@ def _promoted(
     reset_arms: Sequence[ArmReset],
 ) -> Journey:
     now = later(now_ms, journey.updated_at_ms)
+    version = version_of(journey, draft, reviewed, now, actor, reset_arms)
+    metadata: dict[str, Any] = {"version": version.version}
+    if reset_arms:
+        metadata["resetArms"] = [{"stepId": arm.step_id, "armId": arm.arm_id} for arm in reset_arms]
+    return replace(
+        journey,
+        state=state,
+        latest_version=version.version,
+        latest=Latest(
+            settings_json=draft.settings_json,
+            audience_id=draft.audience_id,
+            trigger_contract_id=draft.trigger_contract_id,
+        ),
+        draft=None,
+        pending_version=version,
+        published_at_ms=now,
+        updated_at_ms=now,
+        outbox=(Act(at_ms=now, actor=actor, action="published", metadata=metadata),),
+    )
+
+
+def version_of(
+    journey: Journey,
+    draft: Draft,
+    reviewed: Review,
+    now: int,
+    actor: str,
+    reset_arms: Sequence[ArmReset] = (),
+) -> Version:
+    """The version that publishing this draft now would make; what it names and is not there is not pinned."""
     number = journey.latest_version + 1
     used = dict.fromkeys(step.communication_id for step in reviewed.graph.steps if isinstance(step, Send))
     contract = reviewed.trigger_contract
-    version = Version(
+    return Version(
         key=key_of(journey.workspace, journey.id, number),
         workspace=journey.workspace,
         journey_key=journey.key,
@@ -134,29 +170,11 @@ def _promoted(
                 comm_type=one.comm_type,
                 content_json=one.content_json,
             )
-            for one in (reviewed.communications[name] for name in used)
+            for one in (reviewed.communications[name] for name in used if name in reviewed.communications)
         ),
         reset_arms=tuple(reset_arms),
         published_at_ms=now,
         published_by=actor,
-    )
-    metadata: dict[str, Any] = {"version": number}
-    if reset_arms:
-        metadata["resetArms"] = [{"stepId": arm.step_id, "armId": arm.arm_id} for arm in reset_arms]
-    return replace(
-        journey,
-        state=state,
-        latest_version=number,
-        latest=Latest(
-            settings_json=draft.settings_json,
-            audience_id=draft.audience_id,
-            trigger_contract_id=draft.trigger_contract_id,
-        ),
-        draft=None,
-        pending_version=version,
-        published_at_ms=now,
-        updated_at_ms=now,
-        outbox=(Act(at_ms=now, actor=actor, action="published", metadata=metadata),),
     )
 
 
@@ -180,8 +198,6 @@ def _refusal(faults: Sequence[Fault]) -> Invalid:
     codes = {fault.code for fault in faults}
     if TRANSACTIONAL in codes:
         reason = TRANSACTIONAL
-    elif codes == {UNSUPPORTED}:
-        reason = UNSUPPORTED
     else:
         reason = "graph_invalid"
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"

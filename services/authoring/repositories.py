@@ -274,6 +274,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     answer: StoredAnswer | None = None
 
 
+class ListsErased(msgspec.Struct, frozen=True, kw_only=True):
+    """How many places on lists a forgotten person had, by the receipt of the forgetting."""
+
+    key: str
+    revision: int = 1
+    entries: int
+
+
 _CREATED: Final = Index("by_creation", ("workspace", "created_at_ms"))
 _OUTBOX: Final = Index("by_outbox", ("outbox_open",))
 
@@ -301,6 +309,8 @@ LOGINS: Final = Collection("logins", Login)
 TOKEN_PLACES: Final = Collection("token_places", TokenPlace)
 CLAIMS: Final = Collection("idempotency_claims", Claim, indexes=(Index("by_expiry", ("expires_at_ms",)),))
 
+LISTS_ERASED: Final = Collection("authoring_erasures", ListsErased)
+
 COLLECTIONS: Final[tuple[Collection[Any], ...]] = (
     JOURNEYS,
     VERSIONS,
@@ -312,6 +322,7 @@ COLLECTIONS: Final[tuple[Collection[Any], ...]] = (
     LOGINS,
     TOKEN_PLACES,
     CLAIMS,
+    LISTS_ERASED,
 )
 
 

@@ -24,7 +24,7 @@ from services.authoring.repositories import (
 )
 from services.domain.errors import Fault
 from services.domain.journey.conditions import audiences_in
-from services.domain.journey.graph import Catalogue, CommunicationInfo, faults_of, not_yet_supported
+from services.domain.journey.graph import Catalogue, CommunicationInfo, faults_of
 from services.domain.journey.model import Graph, Send
 from services.domain.journey.reading import read_settings, read_steps
 from services.domain.journey.step_checks import conditions_of
@@ -119,7 +119,7 @@ def _read(steps_json: bytes, settings_json: bytes) -> _Read:
 
 
 def _faults(read: _Read, catalogue: Catalogue, communications: dict[str, Communication]) -> list[Fault]:
-    faults = [*read.faults, *faults_of(read.graph, catalogue), *not_yet_supported(read.graph)]
+    faults = [*read.faults, *faults_of(read.graph, catalogue)]
     broken = {name: _template_faults(one) for name, one in communications.items()}
     for i, step in enumerate(read.graph.steps):
         if isinstance(step, Send):

@@ -17,10 +17,11 @@ from services.authoring.passwords import Passwords
 from services.authoring.repositories import TOKEN_PLACES, WORKSPACES, Session, Workspace
 from services.authoring.tokens import API_KEY, SESSION, hash_of, new_token, workspace_in
 from services.domain.errors import UnknownCaller
-from services.infra.documents.port import Documents
+from services.infra.documents.port import Documents, StaleRevision
 
 MAX_SESSIONS: Final = 50  # of one member; the oldest ends for a new one
 _MAX_PLACES: Final = 10_000
+_SWEPT: Final = 50  # workspaces at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,21 @@ class Sessions:
                 await self._write(workspace, kept)
 
         await insisting(hashed, attempt)
+
+    async def sweep(self) -> None:
+        """Remove sessions that are over, of every workspace."""
+        cursor: str | None = None
+        while True:
+            page = await self.documents.scan(WORKSPACES, "", after=cursor, limit=_SWEPT)
+            for workspace in page.items:
+                kept = tuple(session for session in workspace.sessions if not _is_over(session, self.real_ms()))
+                if kept != workspace.sessions:
+                    try:
+                        await self._write(workspace, kept)
+                    except StaleRevision:
+                        pass  # somebody wrote it meanwhile; it is seen again the next time
+            if (cursor := page.cursor) is None:
+                return
 
     async def by_session(self, token: str) -> Identity:
         """The member of a session."""

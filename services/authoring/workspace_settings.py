@@ -62,6 +62,12 @@ def max_journeys_of(workspace: Workspace) -> int | None:
     return limit
 
 
+def timezone_of(workspace: Workspace) -> str:
+    """The zone of everybody and everything that names none of its own."""
+    zone: str = settings_of(workspace)["timezone"]
+    return zone
+
+
 def read_changes(json: Json) -> tuple[str | None, dict[str, Any], list[Fault]]:
     """The new name (None: unchanged), the settings to change (None gives the default back), and every fault."""
     faults: list[Fault] = []

@@ -26,7 +26,7 @@ MAX_TEXT: Final = 1024 * 1024  # characters of a template
 MAX_TAGS: Final = 10_000  # of a template; each costs 20 us to compile
 _CACHED: Final = 2048  # compiled templates
 _NO_TAGS: Final = ("include", "render")  # there is nothing to include
-_NOW: Final = "\x00now"  # no template can name it
+NOW: Final = "\x00now"  # no template can name it
 
 
 class TemplateFailed(Exception):
@@ -57,9 +57,9 @@ def render(text: str, values: Mapping[str, Any], *, html: bool, now_ms: int | No
     if isinstance(template, str):
         raise TemplateFailed(template)
     try:
-        return template.render({**values, _NOW: now_ms})
+        return template.render({**values, NOW: now_ms})
     except Exception as failure:  # noqa: BLE001  # a filter raises whatever Python raises for its arguments
-        raise TemplateFailed(_sentence(failure)) from None
+        raise TemplateFailed(sentence_of(failure)) from None
 
 
 @lru_cache(maxsize=_CACHED)
@@ -72,10 +72,11 @@ def _compiled(text: str, html: bool) -> BoundTemplate | str:
     try:
         return (_HTML if html else _PLAIN).from_string(text)
     except Exception as failure:  # noqa: BLE001  # deep expressions end in a RecursionError, others elsewhere
-        return _sentence(failure)
+        return sentence_of(failure)
 
 
-def _sentence(failure: Exception) -> str:
+def sentence_of(failure: Exception) -> str:
+    """What went wrong with a template, for its author."""
     match failure:
         case LoopIterationLimitError():
             return f"The template repeats something more than {MAX_ITERATIONS:,} times."
@@ -127,7 +128,8 @@ class _Environment(Environment):
     template_class = _Template
 
 
-def _environment(html: bool) -> Environment:
+def environment_of(html: bool) -> Environment:
+    """A language environment with our limits and filters; with `html`, values are escaped."""
     environment = _Environment(tolerance=Mode.STRICT, autoescape=html)
     for name in _NO_TAGS:
         del environment.tags[name]
@@ -142,7 +144,7 @@ def _environment(html: bool) -> Environment:
 def _date(value: object, form: object = None, *, context: RenderContext) -> str:
     """The library's `date` in UTC, and without a clock or a guess of its own: numbers are seconds, texts ISO 8601."""
     if form is not None and value in ("now", "today"):
-        now_ms = context.globals.get(_NOW)
+        now_ms = context.globals.get(NOW)
         when = moment(now_ms if isinstance(now_ms, int) else SystemClock().now_ms())
     else:
         found = _moment_in(value)
@@ -203,5 +205,5 @@ def _bounded_range(self: RangeLiteral, start: Any, stop: Any) -> range:
 # `(1..999999999) | join` and `reversed` make a list of a range before any limit is asked, and the library has no hook there.
 RangeLiteral._make_range = _bounded_range  # type: ignore[method-assign]
 
-_PLAIN: Final = _environment(html=False)
-_HTML: Final = _environment(html=True)
+_PLAIN: Final = environment_of(html=False)
+_HTML: Final = environment_of(html=True)

@@ -1,7 +1,10 @@
-"""The store and the log that settings name: chosen here, so that every process chooses alike."""
+"""The store and the log that settings name: chosen here, so that every process chooses alike.
+
+Law: the drivers of servers are imported only where a server is named: they cost 15 MB and most of a second.
+"""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from services.infra.documents.port import Documents
@@ -10,19 +13,47 @@ from services.infra.log.port import Log
 from services.infra.log.sqlite import SqliteLog
 from services.infra.sqlite.engine import CannotOpen, open_engine
 
+_EMBEDDED = ("embedded", "memory")
+
+
+def is_shared(setting: str) -> bool:
+    """Whether other processes can be at work on the same store or log."""
+    return setting not in _EMBEDDED
+
 
 @asynccontextmanager
 async def machinery(
     store: str, log: str, folder: Path, now_ms: Callable[[], int]
 ) -> AsyncIterator[tuple[Documents, Log]]:
-    """Open both; raises CannotOpen. One file (or one memory) carries both: they share its commits."""
-    if store not in ("embedded", "memory") or log not in ("embedded", "memory"):
-        raise CannotOpen("JOURNEYS_STORE, JOURNEYS_LOG: MongoDB and Kafka are not built yet; leave both unset.")
-    engine = await open_engine(None if store == "memory" else folder)
-    try:
-        documents, events = SqliteDocuments(engine), SqliteLog(engine, now_ms=now_ms)
+    """Open both; raises CannotOpen. What is embedded lies in one file (or one memory): they share its commits."""
+    async with AsyncExitStack() as opened:
+        engine = None
+        if not (is_shared(store) and is_shared(log)):
+            engine = await open_engine(None if "memory" in (store, log) else folder)
+            opened.push_async_callback(engine.close)
+        documents: Documents = _mongo(store) if engine is None or is_shared(store) else SqliteDocuments(engine)
+        opened.push_async_callback(documents.close)
+        events: Log = _kafka(log, now_ms) if engine is None or is_shared(log) else SqliteLog(engine, now_ms=now_ms)
+        opened.push_async_callback(events.close)
         yield documents, events
-        await events.close()
-        await documents.close()
-    finally:
-        await engine.close()
+
+
+def _mongo(uri: str) -> Documents:
+    from pymongo.errors import PyMongoError
+
+    from services.infra.documents.mongo import MongoDocuments
+
+    try:
+        return MongoDocuments(uri)
+    except (PyMongoError, ValueError) as error:  # what the driver finds wrong with an address, without its password
+        raise CannotOpen(f"JOURNEYS_STORE: {error}") from None
+
+
+def _kafka(uri: str, now_ms: Callable[[], int]) -> Log:
+    from services.infra.log.kafka import KafkaLog
+    from services.infra.log.kafka_address import read_address
+
+    try:
+        return KafkaLog(read_address(uri), now_ms=now_ms)
+    except ValueError as error:
+        raise CannotOpen(f"JOURNEYS_LOG: {error}") from None

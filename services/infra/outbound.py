@@ -249,6 +249,11 @@ def is_address(host: str) -> bool:
     return True
 
 
+def is_public(address: str) -> bool:
+    """Whether an address, as text, is one of the open internet, also where IPv6 only wraps it."""
+    return _is_public(_innermost(ipaddress.ip_address(address)))
+
+
 def retry_after_ms(headers: Mapping[str, str]) -> int | None:
     """How long an answer asks us to wait (seconds or a date); None if it does not say. Source: RFC 9110, 10.2.3."""
     text = headers.get("Retry-After", "").strip()

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from services.infra.clock import Clock, SystemClock
-from services.infra.documents.port import Documents
+from services.infra.documents.port import Documents, StoreUnavailable
 from services.infra.grpc.server import Server
-from services.infra.log.port import Log
+from services.infra.log.port import Log, LogUnavailable
 from services.infra.machinery import machinery
 from services.infra.settings import ServiceSettings, SettingsInvalid
 from services.infra.sqlite.engine import CannotOpen
@@ -55,7 +55,7 @@ def run_alone(settings_class: type[ServiceSettings], make: Make) -> int:
     set_up_logging(settings.log_level, settings.log_format)
     try:
         return asyncio.run(_serve(settings, make))
-    except (CannotOpen, OSError) as error:
+    except (CannotOpen, OSError, StoreUnavailable, LogUnavailable) as error:
         sys.stderr.write(f"{error}\n")
         return 1
 

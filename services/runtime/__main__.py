@@ -23,6 +23,8 @@ def _made(documents: Documents, log: Log, clock: Clock, settings: ServiceSetting
         allow_private_hosts=settings.allow_private_hosts,
         telemetry=telemetry,
         public_url=lambda: public_url,
+        analytics=lambda: settings.analytics_address,
+        authoring=lambda: settings.authoring_address,
     )
 
 

@@ -9,7 +9,7 @@ Source: runtime design 4, step 1, and 13.
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,11 +17,13 @@ import msgspec
 from services.domain.execution.triggers import Rules
 from services.domain.execution.version import Version, compile_version
 from services.domain.journey.lifecycle import State
-from services.domain.journey.model import Graph, InSegment, Trigger, WaitUntilCondition
+from services.domain.journey.model import BranchAdaptive, Graph, InSegment, Trigger, WaitUntilCondition
 from services.domain.journey.needs import Needs, needs_of
 from services.domain.journey.predicate import Audience
 from services.domain.journey.reading import read_settings, read_steps
+from services.domain.times import DAY_MS
 from services.infra.log.port import Log, Stored
+from services.runtime.allocations import Allocations
 from services.runtime.catalogue_records import (
     CatalogueChange,
     JourneyInfo,
@@ -32,6 +34,7 @@ from services.runtime.catalogue_records import (
 )
 from services.runtime.collections import CATALOGUE
 from services.runtime.convert import Unreadable, catalogue_change_from_bytes
+from services.runtime.watches import Digests, Watch, is_watching, watches_of
 
 __all__ = ["Catalog", "JourneyInfo", "PinnedCommunication", "WorkspaceInfo"]
 
@@ -47,9 +50,11 @@ class _Known:
     """All of one workspace. The members below the line are made from those above, on first use after a change."""
 
     info: WorkspaceInfo | None = None
+    changes: int = 0
     journeys: dict[str, JourneyInfo] = field(default_factory=dict)
     versions: dict[str, dict[int, PublishedVersion]] = field(default_factory=dict)
     published_at: dict[str, int] = field(default_factory=dict)  # journey -> when its first known version was appended
+    version_at: dict[tuple[str, int], int] = field(default_factory=dict)  # the same of each version
     audiences: dict[str, Audience] = field(default_factory=dict)
     goal_names: set[str] = field(default_factory=set)  # former ones too: executions keep theirs
     # --
@@ -57,6 +62,8 @@ class _Known:
     starters: dict[str, tuple[Version, ...]] = field(default_factory=dict)
     heard: frozenset[str] | None = None
     awaits_profiles: bool | None = None
+    watches: tuple[Watch, ...] | None = None
+    digests: Digests = field(default_factory=dict)
     hears_all: bool = False
     counted: dict[tuple[str, int], Needs] = field(default_factory=dict)
 
@@ -66,6 +73,7 @@ class _Known:
         self.starters = {}
         self.heard = None
         self.awaits_profiles = None
+        self.watches = None
 
 
 class Catalog:
@@ -78,7 +86,9 @@ class Catalog:
         self._compiled: dict[tuple[str, str, int], Version | None] = {}
         self._audience_keys: dict[str, tuple[str, str]] = {}  # record key -> (workspace, audience): for tombstones
         self._reading = asyncio.Lock()
+        self.allocations = Allocations(log)
         self.revision = 0  # rises with every record applied
+        self._adaptive_at, self._has_adaptive = -1, False
 
     async def refresh(self) -> None:
         """Read the catalogue topic to its end as of now. Raises LogUnavailable."""
@@ -112,12 +122,12 @@ class Catalog:
         return known.info.rules if known and known.info else _NO_RULES
 
     def awaits_profiles(self, workspace: str) -> bool:
-        """Whether any version known waits for a condition, so that a changed profile has to be looked at."""
+        """Whether any version known waits for a condition, or for members, so that a changed profile has to be looked at."""
         known = self._known.get(workspace)
         if known is None:
             return False
         if known.awaits_profiles is None:
-            known.awaits_profiles = any(
+            known.awaits_profiles = any(watch.who.reads_profiles for watch in self.watches(workspace)) or any(
                 isinstance(step, WaitUntilCondition)
                 for journey_id, versions in known.versions.items()
                 for number in versions
@@ -200,6 +210,63 @@ class Catalog:
             return version.received_steps
         return self._needs_of(workspace, known, version).step_ids
 
+    def has_adaptive(self) -> bool:
+        """Whether any version known has a branch that learns."""
+        if self._adaptive_at != self.revision:
+            self._adaptive_at = self.revision
+            self._has_adaptive = any(
+                isinstance(step, BranchAdaptive)
+                for workspace, known in self._known.items()
+                for journey_id, versions in known.versions.items()
+                for number in versions
+                if (version := self.version(workspace, journey_id, number)) is not None
+                for step in version.graph.steps
+            )
+        return self._has_adaptive
+
+    def changes(self) -> dict[str, int]:
+        """How many records of each workspace were applied: a workspace with another number is another one."""
+        return {workspace: known.changes for workspace, known in self._known.items()}
+
+    def current(self, workspace: str) -> Iterator[tuple[JourneyInfo, Version]]:
+        """Published and paused journeys, each with the version that new executions take, by id."""
+        known = self._known.get(workspace)
+        for _, journey in sorted(known.journeys.items()) if known else ():
+            published = _latest(known, journey) if known else None
+            version = self.version(workspace, journey.id, published.number) if published else None
+            if version is not None:
+                yield journey, version
+
+    def published_at(self, workspace: str, journey_id: str, number: int) -> int:
+        """When a version's record was appended (ms); 0 where it is not known."""
+        known = self._known.get(workspace)
+        return known.version_at.get((journey_id, number), 0) if known else 0
+
+    def watches(self, workspace: str) -> Sequence[Watch]:
+        """The journeys that people enter by becoming members of their audience, paused ones too."""
+        known = self._known.get(workspace)
+        if known is None:
+            return ()
+        if known.watches is None:
+            versions = [(version, self._watching_since(version)) for _, version in self.current(workspace)]
+            known.watches = watches_of(versions, known.audiences.get, known.digests)
+        return known.watches
+
+    def looks_back_ms(self) -> int:
+        """How far into the past any condition known looks, ms: its days, or as long as an execution may last."""
+        longest = 0
+        for workspace, known in self._known.items():
+            lasting = 0
+            for journey_id, numbers in known.versions.items():
+                for number in numbers:
+                    if (version := self.version(workspace, journey_id, number)) is not None:
+                        lasting = max(lasting, version.graph.settings.max_duration_ms)
+                        longest = max(longest, version.looks_back_ms)
+            for audience_id in known.audiences:
+                for _, days in needs_of(InSegment(audience_id), known.audiences.get).windows:
+                    longest = max(longest, lasting if days is None else int(days * DAY_MS))
+        return longest
+
     def archived(self) -> list[tuple[str, str]]:
         """Workspace and id of every archived journey."""
         return [
@@ -208,6 +275,16 @@ class Catalog:
             for journey in known.journeys.values()
             if journey.status == State.ARCHIVED
         ]
+
+    def _watching_since(self, version: Version) -> int:
+        """The first of the versions up to this one that watch their audience without a break."""
+        since = version.number
+        while since > 1:
+            former = self.version(version.workspace_id, version.journey_id, since - 1)
+            if former is None or not is_watching(former):
+                break
+            since -= 1
+        return since
 
     def _needs_of(self, workspace: str, known: _Known, version: Version) -> Needs:
         name = (version.journey_id, version.number)
@@ -240,6 +317,7 @@ class Catalog:
             if gone := self._audience_keys.pop(stored.key, None):
                 workspace, audience_id = gone
                 known = self._known[workspace]
+                known.changes += 1
                 known.audiences.pop(audience_id, None)
                 known.counted = {}
                 known.changed()
@@ -255,6 +333,7 @@ class Catalog:
 
     def _take(self, change: CatalogueChange, stored: Stored) -> None:
         known = self._known[change.workspace]
+        known.changes += 1
         match change.what:
             case WorkspaceInfo() as info:
                 known.info = info
@@ -266,6 +345,7 @@ class Catalog:
             case PublishedVersion() as version:
                 # The first one counts: a version is immutable, and a repeat says the same.
                 known.versions.setdefault(version.journey_id, {}).setdefault(version.number, version)
+                known.version_at.setdefault((version.journey_id, version.number), stored.appended_at)
                 before = known.published_at.get(version.journey_id, stored.appended_at)
                 known.published_at[version.journey_id] = min(before, stored.appended_at)
                 known.changed()

@@ -12,6 +12,7 @@ from services.domain.execution.execution import Goal
 from services.domain.execution.triggers import Rules
 from services.domain.execution.version import Contract
 from services.domain.journey.predicate import Audience
+from services.domain.times import DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class JourneyInfo:
     latest_version: int
     goal: Goal | None
     goal_since_ms: int | None = None
+    goal_window_ms: int = 7 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ DEAD_LETTERS = "journeys.events.v1.dlq"
 EXECUTION_RECORDS = "journeys.executions.v1"
 AUDIT = "journeys.audit.v1"
 CATALOGUE = "journeys.authoring.v1"
+ALLOCATIONS = "journeys.allocations.v1"
 
 TOPICS = (
     Topic(EVENTS),
@@ -27,6 +28,7 @@ TOPICS = (
     Topic(EXECUTION_RECORDS),
     Topic(AUDIT),
     Topic(CATALOGUE, compacted=True),
+    Topic(ALLOCATIONS, compacted=True),
 )
 
 EXECUTIONS: Collection[Execution] = Collection(
@@ -40,6 +42,7 @@ EXECUTIONS: Collection[Execution] = Collection(
         Index("open", ("subject_key", "open_until")),
         Index("by_subject", ("subject_key", "journey_id", "started_at")),
         Index("by_journey", ("workspace_id", "journey_id", "started_at")),
+        Index("expiry", ("expire_at",)),
     ),
 )
 
@@ -60,11 +63,14 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     subject_key: str | None = None  # None: nobody's event
     stated_at: int | None = None
     data_json: bytes = b"{}"
+    end_user_id: str | None = None  # who that is, for whoever walks the past again; gone with the record
     revision: int = 1
 
 
 EVENT_RECORDS: Collection[EventRecord] = Collection(
-    "event_records", EventRecord, indexes=(Index("by_subject", ("subject_key", "name", "at")),)
+    "event_records",
+    EventRecord,
+    indexes=(Index("by_subject", ("subject_key", "name", "at")), Index("by_age", ("received_at",))),
 )
 
 
@@ -141,7 +147,9 @@ class CommandResult(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 1
 
 
-COMMAND_RESULTS: Collection[CommandResult] = Collection("command_results", CommandResult)
+COMMAND_RESULTS: Collection[CommandResult] = Collection(
+    "command_results", CommandResult, indexes=(Index("by_age", ("at",)),)
+)
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,16 +168,82 @@ LEDGERS: Collection[Ledger] = Collection("subject_ledgers", Ledger, revision="tr
 
 
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
-    """Work over all executions of a journey, resumable: the cursor is where the next page begins."""
+    """Work over all executions or people of a journey, resumable: the cursor is where the next page begins.
 
-    key: str  # <workspace>:<journey>:archive
+    `kind`: archive, members (who belongs now is compared with who did), schedule (the starts of one occurrence).
+    """
+
+    key: str  # <workspace>:<journey>:archive, ...:members, ...:<event id of the occurrence>
     workspace: str
     journey_id: str
     cursor: str | None
     done: bool
     revision: int
+    kind: str = "archive"
+    open: int | None = None  # 1 while people are left to look at; never of an archive sweep
+    is_listed: bool = False  # the cursor counts the list's people; else it is a scan's
+    is_second: bool = False  # the people of the audience are done: those known as members are left
+    fingerprint: str = ""  # of members: who belongs
+    is_first: bool = False  # of members: nobody was a member before
+    is_recording: bool = False  # of members: those present are noted and do not enter
+    occurrence: int = 0  # of a schedule: the moment, ms
+    at: int | None = None  # of a schedule: the moment its starts bear; None: when they are made
+    seen: int = 0  # people looked at
+    asked: int = 0  # of them, those whom a command was appended for
+    begun_at: int = 0
 
 
-SWEEPS: Collection[Sweep] = Collection("sweeps", Sweep)
+SWEEPS: Collection[Sweep] = Collection("sweeps", Sweep, indexes=(Index("open", ("open",)),))
 
-COLLECTIONS = (EXECUTIONS, EVENT_RECORDS, MESSAGES, OWNERS, COMMAND_RESULTS, LEDGERS, SWEEPS)
+
+class Membership(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a person belongs to the audience of a journey that watches it; absent: they do not, and never did.
+
+    Written after the entry it counts, so an entry is never lost; `entries` may be one behind, after a crash.
+    """
+
+    key: str  # <subject key>:<workspace>:<journey>
+    workspace: str
+    journey_id: str
+    end_user_id: str
+    subject_key: str
+    lane: int
+    is_member: bool
+    entries: int
+    due_at: int | None  # when time alone may change it
+    changed_at: int
+    owner_epoch: int
+    revision: int
+
+
+MEMBERSHIPS: Collection[Membership] = Collection(
+    "memberships",
+    Membership,
+    epoch="owner_epoch",
+    indexes=(
+        Index("due", ("lane", "due_at")),
+        Index("by_subject", ("subject_key", "journey_id")),
+        Index("by_journey", ("workspace", "journey_id", "end_user_id")),
+    ),
+)
+
+
+class ScheduleDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a scheduled journey stands: the moment it fires next. `anchor_at` is when its rule began to count."""
+
+    key: str  # <workspace>:<journey>
+    workspace: str
+    journey_id: str
+    lane: int
+    version: int
+    written: str  # the schedule as its author wrote it, with the zone: another one begins anew
+    anchor_at: int
+    next_at: int | None
+    revision: int
+
+
+SCHEDULES: Collection[ScheduleDocument] = Collection(
+    "schedules", ScheduleDocument, indexes=(Index("due", ("lane", "next_at")),)
+)
+
+COLLECTIONS = (EXECUTIONS, EVENT_RECORDS, MESSAGES, OWNERS, COMMAND_RESULTS, LEDGERS, SWEEPS, MEMBERSHIPS, SCHEDULES)

@@ -15,21 +15,29 @@ from services.domain import ids
 from services.domain.errors import Late, Missing, NotNow
 from services.domain.execution.execution import Execution
 from services.domain.execution.lifecycle import Status
+from services.domain.execution.version import Version
 from services.infra.clock import Clock
 from services.infra.documents.port import Documents
 from services.infra.log.port import Log, Record
 from services.runtime.catalog import Catalog
-from services.runtime.collections import COMMANDS, EXECUTIONS, CommandResult
+from services.runtime.collections import AUDIT, COMMAND_RESULTS, COMMANDS, EXECUTIONS, CommandResult
 from services.runtime.engine import Engine
+from services.runtime.erasure_documents import Marks
 from services.runtime.lanes import log_key, subject_of
+from services.runtime.refused_starts import REASON, refused_starts
 
 REPLY_SECONDS = 8.0
+SEEN_SECONDS = 1.0
+FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.02, 0.25  # between looks at the store, doubling
 
 
 class Commands:
     """Appends commands and awaits their replies."""
 
-    def __init__(self, documents: Documents, log: Log, catalog: Catalog, engine: Engine, clock: Clock) -> None:
+    def __init__(
+        self, documents: Documents, log: Log, catalog: Catalog, engine: Engine, clock: Clock, marks: Marks
+    ) -> None:
+        self._marks = marks
         self._documents = documents
         self._log = log
         self._catalog = catalog
@@ -60,6 +68,10 @@ class Commands:
         asked.type = event.type or (version.contract.event_name if version and version.contract else "manual")
         asked.project_key = workspace
         asked.received_ms = self._clock.now_ms()
+        if await self._marks.forgotten([(workspace, asked.end_user_id)]):
+            # Before the log: a command would carry the id there again.
+            await self._log.append(AUDIT, self._refused(version, asked))
+            return _execution_id(journey_id, journey.latest_version, asked), False, REASON
         command = CommandRecord(
             id=uuid4().hex,
             workspace=workspace,
@@ -69,7 +81,8 @@ class Commands:
         result = await self._ask(command)
         if result.outcome == "missing":
             raise Missing("journey", journey_id)
-        return result.execution_id, result.outcome == "started", result.reason
+        execution_id = result.execution_id or _execution_id(journey_id, journey.latest_version, asked)
+        return execution_id, result.outcome == "started", result.reason
 
     async def dispatch(self, workspace: str, execution_id: str) -> tuple[Execution, bool]:
         """Do whatever is due for one execution now: (the execution, whether it moved). Raises Missing."""
@@ -113,20 +126,32 @@ class Commands:
         return await self._changed(workspace, journey_id, execution_id, result, "retried")
 
     async def profiles_changed(self, workspace: str, end_user_ids: Sequence[str]) -> None:
-        """Let the lanes of these people look again at conditions that are waited for. Nobody waits for a reply."""
-        records = [
-            Record(
-                log_key(workspace, end_user_id),
-                CommandRecord(
-                    id=uuid4().hex,
-                    workspace=workspace,
-                    end_user_id=end_user_id,
-                    profile_changed=ProfileChangedCommand(),
-                ).SerializeToString(),
+        """Let the lanes of these people look again: at conditions that are waited for, and at who belongs.
+
+        Of one person's change it returns once their lane has looked, where that can be known here: somebody who
+        leaves an audience by one request and comes back by the next has left it in between.
+        """
+        commands = [
+            CommandRecord(
+                id=uuid4().hex,
+                workspace=workspace,
+                end_user_id=end_user_id,
+                profile_changed=ProfileChangedCommand(),
             )
             for end_user_id in end_user_ids
         ]
+        seen = self._engine.seen(commands[0].id, workspace, end_user_ids[0]) if len(commands) == 1 else None
+        records = [Record(log_key(workspace, one.end_user_id), one.SerializeToString()) for one in commands]
         await self._log.append(COMMANDS, records)
+        if seen is not None:
+            await asyncio.wait([seen], timeout=SEEN_SECONDS)
+            seen.cancel()
+
+    def _refused(self, version: Version | None, event: CustomerEvent) -> list[Record]:
+        info = self._catalog.workspace(event.project_key)
+        if version is None or info is None:
+            return []
+        return refused_starts((version,), info.subject_secret, event.id, event.type, event.received_ms)
 
     async def _changed(
         self, workspace: str, journey_id: str, execution_id: str, result: CommandResult, verb: str
@@ -143,11 +168,22 @@ class Commands:
         try:
             key = log_key(command.workspace, command.end_user_id)
             await self._log.append(COMMANDS, [Record(key, command.SerializeToString())])
-            return await asyncio.wait_for(asyncio.shield(reply), REPLY_SECONDS)
+            return await asyncio.wait_for(self._answer(command.id, reply), REPLY_SECONDS)
         except TimeoutError:
             raise Late("The command is in the log; its reply did not come in time.") from None
         finally:
             reply.cancel()
+
+    async def _answer(self, command_id: str, reply: "asyncio.Future[CommandResult]") -> CommandResult:
+        """From our own lanes, or from the store where another process owns the person."""
+        pause = FIRST_LOOK_SECONDS
+        while True:
+            done, _ = await asyncio.wait([reply], timeout=pause)
+            if done:
+                return reply.result()
+            if (kept := await self._documents.get(COMMAND_RESULTS, command_id)) is not None:
+                return kept
+            pause = min(2 * pause, LOOK_SECONDS)
 
     async def _find(self, workspace: str, journey_id: str | None, execution_id: str) -> Execution:
         info = self._catalog.workspace(workspace)
@@ -166,3 +202,7 @@ class Commands:
         if found is None or found.status in (Status.REFUSED, Status.HOLDOUT):
             raise Missing("execution", execution_id)
         return found
+
+
+def _execution_id(journey_id: str, version: int, event: CustomerEvent) -> str:
+    return ids.execution_id(journey_id, version, event.end_user_id, event.id)

@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 from google.protobuf.message import DecodeError
 from journeys.events.v1 import authoring_record_pb2 as catalogue
+from journeys.events.v1.allocation_record_pb2 import AllocationRecord
 from journeys.runtime.v1 import runtime_service_pb2 as runtime
 from journeys.runtime.v1 import subject_service_pb2 as subject
 from journeys.type.v1.page_pb2 import Page as PageProto
 
 from services.domain import ids
 from services.domain.errors import Fault
+from services.domain.execution.assignment import Snapshot
 from services.domain.execution.execution import Entry, Execution, Goal
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.version import Contract
@@ -181,6 +183,23 @@ def catalogue_change_from_bytes(value: bytes) -> CatalogueChange:
     return CatalogueChange(record.workspace, what)
 
 
+def allocation_from_bytes(value: bytes) -> Snapshot:
+    """A record of the allocations topic. Raises Unreadable."""
+    record = AllocationRecord()
+    try:
+        record.ParseFromString(value)
+    except DecodeError as error:
+        raise Unreadable(f"no AllocationRecord: {error}") from None
+    if not record.arms:
+        raise Unreadable("an allocation without arms")
+    return Snapshot(
+        id=record.snapshot_id,
+        arm_ids=tuple(arm.arm_id for arm in record.arms),
+        propensities=tuple(arm.propensity for arm in record.arms),
+        as_of=record.as_of_ms,
+    )
+
+
 def json_bytes(value: Mapping[str, Any]) -> bytes:
     """A JSON object."""
     return msgspec.json.encode(value)
@@ -202,16 +221,18 @@ def _workspace(record: catalogue.WorkspaceRecord) -> WorkspaceInfo:
 
 
 def _journey(record: catalogue.JourneyRecord) -> JourneyInfo:
-    goal = None
+    goal, since = None, record.goal_since_ms if record.HasField("goal_since_ms") else None
+    window_ms = round(record.goal_event_window_days * DAY_MS)
     if record.HasField("goal_event_name"):
-        goal = Goal(record.goal_event_name, round(record.goal_event_window_days * DAY_MS))
+        goal = Goal(record.goal_event_name, window_ms, since)
     return JourneyInfo(
         id=record.id,
         name=record.name,
         status=record.status,
         latest_version=record.latest_version,
         goal=goal,
-        goal_since_ms=record.goal_since_ms if record.HasField("goal_since_ms") else None,
+        goal_since_ms=since,
+        goal_window_ms=window_ms,
     )
 
 

@@ -11,10 +11,13 @@ from typing import Any
 import msgspec
 import structlog
 
+from services.domain import ids
 from services.domain.execution import admission
 from services.domain.execution.caps import Reservation
 from services.domain.execution.execution import FOREVER, LEASE_MS, Execution, Intent, Occasion, troubled, with_due
 from services.domain.execution.lifecycle import Status
+from services.domain.execution.membership import SOURCE as ENTRY_SOURCE
+from services.domain.execution.membership import Standing, entries_in, entry_id, next_change, standing_after
 from services.domain.execution.planner import plan
 from services.domain.execution.triggers import (
     Abort,
@@ -32,15 +35,29 @@ from services.domain.execution.triggers import (
 )
 from services.domain.execution.version import Version
 from services.domain.execution.walk import put_at, recipient
-from services.domain.journey.predicate import PastEvent
+from services.domain.journey.predicate import Facts, PastEvent
+from services.domain.times import DAY_MS
 from services.infra.documents.port import Insert, Replace, Write
+from services.infra.log.port import Record
+from services.runtime import guards
 from services.runtime.acks import Acks
 from services.runtime.catalog import Catalog, WorkspaceInfo
-from services.runtime.collections import EVENTS, EXECUTIONS, LEDGERS, CommandResult, EventRecord, Ledger
+from services.runtime.collections import (
+    EVENTS,
+    EXECUTIONS,
+    LEDGERS,
+    MEMBERSHIPS,
+    CommandResult,
+    EventRecord,
+    Ledger,
+    Membership,
+)
 from services.runtime.lanes import Subject
 from services.runtime.ledgers import ledger_of
 from services.runtime.rates import Rates
-from services.runtime.work import CommandItem, DueItem, EventItem
+from services.runtime.refused_starts import REASON, refused_starts
+from services.runtime.watches import Watch
+from services.runtime.work import CommandItem, DueItem, EventItem, Payload
 
 RenderAt = Callable[[str, Mapping[str, Any], int], str]  # template, values, now in ms
 logger = structlog.get_logger(__name__)
@@ -79,6 +96,9 @@ class Loaded:
     reservations: list[Reservation]
     feedback: Mapping[tuple[str, str], Mapping[str, int]] = field(default_factory=dict)
     # (execution id, step id) -> what providers said of its messages, and when; where conditions ask for it
+    watches: Mapping[str, Watch] = field(default_factory=dict)  # by journey: audiences this person may enter or leave
+    memberships: Mapping[str, Membership] = field(default_factory=dict)  # by journey, where something is known
+    known_from: int = 0  # a person who was forgotten: what happened or came before that moment is not theirs
 
 
 class Desk:
@@ -95,6 +115,9 @@ class Desk:
         self.held: dict[str, Held] = {}
         self.profile = loaded.profile
         self.results: list[CommandResult] = []
+        self.blocked: list[Record] = []  # for the audit: starts of somebody who was forgotten
+        self.dropped: dict[str, bool] = {}  # records of their events: whether it is in the store already
+        self._standings: dict[str, tuple[Standing, int]] = {}  # by journey: those that changed, and when
         self._reservations = list(loaded.reservations)
         self._has_reserved = False
         for key, execution in loaded.executions.items():
@@ -105,6 +128,43 @@ class Desk:
                 execution, version, execution.transition, is_inherited=execution.owner_epoch < epoch
             )
             self._apply_acks(held, acks, now)
+
+    def refuses(self, payload: Payload) -> bool:
+        """Whether this is of a time of which nothing is known any more, or for nobody: then nothing is decided by it."""
+        known_from = self._loaded.known_from
+        if not known_from:
+            return False
+        match payload:
+            case EventItem(record=record, stored=stored):
+                if not guards.is_forgotten(known_from, record.at, stored.appended_at):
+                    return False
+                self._block(payload.starters, record.event_id, record.name, record.received_at)
+                self.dropped[record.key] = payload.is_recorded
+                return True
+            case CommandItem(command=command, stored=stored) if command.HasField("start"):
+                event = command.start.event
+                at = event.timestamp_ms if event.HasField("timestamp_ms") else event.received_ms
+                if not guards.is_forgotten(known_from, at, stored.appended_at):
+                    return False
+                workspace, journey = self._loaded.subject.workspace, command.start.journey_id
+                head = self._catalog.journey(workspace, journey)
+                number = command.start.version or (head.latest_version if head else 0)
+                version = self._catalog.version(workspace, journey, number)
+                self._block((version,) if version else (), event.id, event.type, event.received_ms)
+                self.results.append(
+                    CommandResult(
+                        key=command.id, execution_id="", outcome="refused", reason=REASON, at=stored.appended_at
+                    )
+                )
+                return True
+            case CommandItem():
+                return known_from == FOREVER and payload.command.WhichOneof("what") in ("look", "profile_changed")
+            case _:
+                return False
+
+    def _block(self, versions: Sequence[Version], event_id: str, event_type: str, at: int) -> None:
+        secret = self._loaded.info.subject_secret
+        self.blocked += refused_starts(versions, secret, event_id, event_type, at)
 
     def event(self, item: EventItem) -> None:
         """Goals, exits and waits of what is open; then what the event starts."""
@@ -137,6 +197,37 @@ class Desk:
                 stated_at=record.stated_at,
             )
             self.start(version, occasion, record.received_at, position)
+        if item.event.end_user_id == self._loaded.subject.end_user_id:
+            for watch in self._loaded.watches.values():
+                if record.name in watch.who.event_names:
+                    self.look(watch, record.received_at)
+
+    def look(self, watch: Watch, now: int, *, is_recording: bool = False) -> None:
+        """See whether the person became, or is no longer, a member; who became one enters."""
+        if watch.who.fault is not None:
+            self._calm(watch.journey_id, now)  # nobody can say who belongs: all stays as it was until that is mended
+            return
+        formers = [one.execution.trigger for one in self.held.values() if one.execution.journey_id == watch.journey_id]
+        entered, entered_at = entries_in(formers)
+        # A record that is read again belongs to a moment that was passed: what was known later stays known.
+        now = max(now, entered_at, self._known_at(watch.journey_id))
+        facts = self._facts(now)
+        after, entry = standing_after(
+            before := self._standing(watch.journey_id),
+            watch.who.holds(facts),
+            next_change(watch.who.windows, facts),
+            now,
+            entered=entered,
+            is_recording=is_recording,
+        )
+        if entry is not None:
+            data = {"audienceId": watch.who.audience_id}
+            occasion = Occasion(
+                event_id=entry_id(entry), type=ENTRY_SOURCE, data=data, at=now, received_at=now, source=ENTRY_SOURCE
+            )
+            self.start(watch.version, occasion, now, None)
+        if after != before:
+            self._standings[watch.journey_id] = after, now
 
     def start(
         self, version: Version, occasion: Occasion, now: int, position: tuple[str, int] | None
@@ -203,6 +294,15 @@ class Desk:
         """Do what a command asks and keep its reply."""
         command = item.command
         match command.WhichOneof("what"):
+            case "look":
+                asked = command.look
+                watch = self._loaded.watches.get(asked.journey_id)
+                moment = max(item.at, asked.due_ms)
+                if watch is None:
+                    self._calm(asked.journey_id, moment)
+                else:
+                    self.look(watch, moment, is_recording=asked.is_recording)
+                return  # nobody waits for a reply
             case "start":
                 reply = self._start_command(item)
             case "dispatch":
@@ -215,8 +315,11 @@ class Desk:
             case _:
                 for held in list(self.held.values()):
                     self._plan(held, ProfileChanged(now), now)
+                for watch in self._loaded.watches.values():
+                    if watch.who.reads_profiles:
+                        self.look(watch, item.at)
                 reply = ("", "done", None)
-        if command.WhichOneof("what") == "profile_changed":
+        if command.WhichOneof("what") == "profile_changed" or item.is_bulk:
             return  # nobody waits for a reply
         self.results.append(
             CommandResult(key=command.id, execution_id=reply[0], outcome=reply[1], reason=reply[2], at=now)
@@ -239,6 +342,65 @@ class Desk:
         before = self._loaded.ledger
         ledger = ledger_of(before, self._loaded.subject.key, self._reservations, self._epoch)
         return Replace(LEDGERS, ledger) if before else Insert(LEDGERS, ledger)
+
+    def membership_writes(self) -> list[Write]:
+        """What became known of memberships; written after the entries that it counts."""
+        subject, writes = self._loaded.subject, list[Write]()
+        for journey_id, (standing, now) in self._standings.items():
+            before = self._loaded.memberships.get(journey_id)
+            if standing == _standing_in(before):
+                continue
+            membership = Membership(
+                key=membership_key(subject, journey_id),
+                workspace=subject.workspace,
+                journey_id=journey_id,
+                end_user_id=subject.end_user_id,
+                subject_key=subject.key,
+                lane=ids.lane_of(subject.slot),
+                is_member=standing.is_member,
+                entries=standing.entries,
+                due_at=standing.due_at,
+                changed_at=now,
+                owner_epoch=self._epoch,
+                revision=before.revision + 1 if before else 1,
+            )
+            writes.append(Replace(MEMBERSHIPS, membership) if before else Insert(MEMBERSHIPS, membership))
+        return writes
+
+    def _standing(self, journey_id: str) -> Standing:
+        changed = self._standings.get(journey_id)
+        return changed[0] if changed else _standing_in(self._loaded.memberships.get(journey_id))
+
+    def _known_at(self, journey_id: str) -> int:
+        changed, stored = self._standings.get(journey_id), self._loaded.memberships.get(journey_id)
+        return changed[1] if changed else (stored.changed_at if stored else 0)
+
+    def _calm(self, journey_id: str, now: int) -> None:
+        """Silence an alarm that nobody can answer."""
+        standing = self._standing(journey_id)
+        if standing.due_at is not None and standing.due_at <= now:
+            self._standings[journey_id] = replace(standing, due_at=None), now
+
+    def _facts(self, now: int) -> Facts:
+        """What membership is told from: outside of any execution, as the audience's own evaluation tells it."""
+        loaded, profile = self._loaded, self.profile
+        return Facts(
+            now=now,
+            zone=profile.timezone or loaded.info.timezone,
+            attributes=profile.attributes,
+            events=lambda name: self._past(name, now),
+            audience=lambda audience_id: self._catalog.audience(loaded.subject.workspace, audience_id),
+            end_user_id=loaded.subject.end_user_id,
+            preferences=profile.preferences,
+            global_opt_out=profile.global_opt_out,
+        )
+
+    def _past(self, name: str, now: int) -> list[PastEvent]:
+        return [
+            PastEvent(one.event_id, one.name, one.at, data_of(one.data_json))
+            for one in self._loaded.events.get(name, ())
+            if one.received_at <= now
+        ]
 
     def _start_command(self, item: CommandItem) -> tuple[str, str, str | None]:
         command = item.command.start
@@ -263,7 +425,7 @@ class Desk:
             stated_at=stated,
         )
         # A command stands on another topic: its place says nothing about the events' watermark.
-        return self.start(version, occasion, item.stored.appended_at, None)
+        return self.start(version, occasion, command.at_ms if command.HasField("at_ms") else item.at, None)
 
     def _touch(self, execution_id: str, trigger: Trigger, now: int) -> tuple[str, str, str | None]:
         for held in self.held.values():
@@ -276,7 +438,8 @@ class Desk:
 
     def _plan(self, held: Held, trigger: Trigger, now: int) -> bool:
         try:
-            made = plan(held.version, held.execution, trigger, self._view(held, now, trigger), held.stored + 1)
+            view = self.view(held.version, held.execution.execution_id, now, is_start=isinstance(trigger, Start))
+            made = plan(held.version, held.execution, trigger, view, held.stored + 1)
         except Exception as error:  # one bad execution must not stop its neighbours: it is set aside, alone
             logger.exception("plan.failed", execution_id=held.execution.execution_id, trigger=type(trigger).__name__)
             self._take(held, troubled(held.execution, f"{type(error).__name__}: {error}", held.stored + 1, now))
@@ -312,9 +475,9 @@ class Desk:
         held.execution = _owned(execution, self._epoch)
         held.is_changed = True
 
-    def _view(self, held: Held, now: int, trigger: Trigger) -> View:
+    def view(self, version: Version, execution_id: str, now: int, *, is_start: bool) -> View:
+        """What a plan for that moment may read; of a start the earlier entries too."""
         loaded, catalog = self._loaded, self._catalog
-        version, execution_id = held.version, held.execution.execution_id
         workspace = version.workspace_id
         journey = catalog.journey(workspace, version.journey_id)
         return View(
@@ -324,11 +487,7 @@ class Desk:
             salt=loaded.info.salt,
             holdout_percent=loaded.info.holdout_percent,
             audience=lambda audience_id: catalog.audience(workspace, audience_id),
-            events=lambda name: [
-                PastEvent(one.event_id, one.name, one.at, data_of(one.data_json))
-                for one in loaded.events.get(name, ())
-                if one.received_at <= now
-            ],
+            events=lambda name: self._past(name, now),
             render=lambda template, values: self._render(template, values, now),
             suppressed=loaded.suppressed,
             received=lambda step_id, status: (
@@ -336,12 +495,15 @@ class Desk:
             ),
             rules=loaded.rules,
             reservations=tuple(self._reservations),
+            allocation=lambda step: catalog.allocations.of(workspace, version.journey_id, step),
+            is_learning=catalog.allocations.is_renewed,
+            goal_window_ms=journey.goal_window_ms if journey else 7 * DAY_MS,
             formers=[
                 Former(one.key, one.started_at, one.status is Status.RUNNING, one.trigger.data)
                 for one in (held.execution for held in self.held.values())
                 if one.journey_id == version.journey_id and one.status is not Status.REFUSED
             ]
-            if isinstance(trigger, Start)
+            if is_start
             else (),
         )
 
@@ -352,6 +514,15 @@ class Desk:
         held.acked_entries = frozenset(ack.entry_ids)
         held.acked_intents = tuple(ack.settled)
         self._plan(held, Acknowledged(now, tuple(ack.settled.values()), held.acked_entries), now)
+
+
+def membership_key(subject: Subject, journey_id: str) -> str:
+    """The key of what is known of a person and the audience of a journey."""
+    return f"{subject.key}:{subject.workspace}:{journey_id}"
+
+
+def _standing_in(membership: Membership | None) -> Standing:
+    return Standing(membership.is_member, membership.entries, membership.due_at) if membership else Standing()
 
 
 def _owned(execution: Execution, epoch: int) -> Execution:

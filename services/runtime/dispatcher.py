@@ -20,12 +20,13 @@ from services.domain.execution.triggers import Profile, Settled
 from services.domain.messaging.masking import masked_address
 from services.domain.messaging.retry import RetryAt, retry_schedule
 from services.infra.clock import Clock
-from services.infra.documents.port import Documents, Insert, Outcome, Replace, StoreUnavailable, Write
+from services.infra.documents.port import Delete, Documents, Insert, Outcome, Replace, StoreUnavailable, Write
 from services.infra.log.port import Log, LogUnavailable, Record
 from services.runtime import guards
 from services.runtime.acks import Acks
 from services.runtime.catalog import Catalog
 from services.runtime.collections import EXECUTION_RECORDS, MESSAGES, MessageDocument
+from services.runtime.erasure_documents import Erasure, Marks
 from services.runtime.records import record_of
 from services.runtime.rendering import CannotRender, outgoing
 from services.runtime.senders.choice import Senders
@@ -87,6 +88,7 @@ class Dispatcher:
         senders: Senders,
         given: Mapping[str, Sender] | None = None,
         links: Links = lambda workspace, end_user_id, channel, now_ms: "",
+        marks: Marks | None = None,
     ) -> None:
         self._documents = documents
         self._log = log
@@ -96,6 +98,7 @@ class Dispatcher:
         self._given = dict(given or {})
         self._senders = senders
         self._links = links
+        self._marks = marks
         self._queue: deque[Send] = deque()
         self._held: set[str] = set()
         self._filled = asyncio.Event()
@@ -108,6 +111,10 @@ class Dispatcher:
     def holds(self, send_id: str) -> bool:
         """Whether that send is in our hands right now."""
         return send_id in self._held
+
+    def held(self) -> frozenset[str]:
+        """The ids of those sends."""
+        return frozenset(self._held)
 
     def is_idle(self) -> bool:
         """Nothing queued, nothing under way."""
@@ -158,6 +165,7 @@ class Dispatcher:
         if late:
             self._release([send for send in batch if send.send_id in late])
             batch = [send for send in batch if send.send_id not in late]
+        batch = await self._without_the_forgotten(batch)
         ended: list[_Ended] = []
         repeats = [send.send_id for send in batch if send.is_repeat]
         known = await self._documents.get_many(MESSAGES, repeats) if repeats else {}
@@ -188,6 +196,15 @@ class Dispatcher:
         for sender in {id(self._sender(call[0])): self._sender(call[0]) for call in calls}.values():
             mine = [call for call in calls if self._sender(call[0]) is sender]
             self._begin(self._call_in_turn(sender, mine, known))
+
+    async def _without_the_forgotten(self, batch: list[Send]) -> list[Send]:
+        """Looked at before the gate insert: what was promised to somebody who was forgotten since is not kept."""
+        if self._marks is None or not batch:
+            return batch
+        marks = await self._marks.among(send.execution.subject_key for send in batch)
+        gone = [send for send in batch if _is_gone(send, marks)] if marks else []
+        self._release(gone)
+        return [send for send in batch if send not in gone] if gone else batch
 
     async def _keep(self, own: list[tuple[Send, MessageDocument]]) -> list[_Ended]:
         """Messages whose insert is the whole send, or that failed before any call."""
@@ -310,6 +327,10 @@ class Dispatcher:
 
     async def _finish(self, ended: list[_Ended]) -> None:
         """Publish what became of the sends, then note it for the executions' next write."""
+        if self._marks is not None:
+            late = [one for one in ended if self._marks.is_fresh(one.send.execution.subject_key)]
+            await self._forget_again([one.send for one in late])
+            ended = [one for one in ended if one not in late]
         if not ended:
             return
         records: list[Record] = []
@@ -331,6 +352,12 @@ class Dispatcher:
             self._acks.settle(execution.key, execution.workspace_id, execution.subject_id, settled, now)
         self._release([one.send for one, _ in notes])
         self.settled.set()
+
+    async def _forget_again(self, sends: list[Send]) -> None:
+        """They were under way while their person was forgotten: their messages go as well."""
+        if sends:
+            await self._documents.write_many([Delete(MESSAGES, send.send_id) for send in sends])
+            self._release(sends)
 
     def _render(self, send: Send) -> OutgoingMessage:
         execution = send.execution
@@ -402,3 +429,8 @@ def send_of(
     """The send that an intent of an execution asks for."""
     step_id = execution.intents[intent].step_id
     return Send(execution, intent, step_id, channel, profile, claimed_at, is_repeat)
+
+
+def _is_gone(send: Send, marks: Mapping[str, Erasure]) -> bool:
+    mark = marks.get(send.execution.subject_key)
+    return mark is not None and send.execution.started_at < mark.known_from

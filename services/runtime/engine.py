@@ -8,29 +8,32 @@ Source: runtime design 4, 6 and 7.
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import structlog
 
+from services.domain.errors import Unavailable
 from services.domain.execution.execution import Execution, Intent, Result
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.triggers import Profile, Settled
 from services.infra.clock import Clock
-from services.infra.documents.port import Documents, Insert, Outcome, StoreUnavailable, Write
+from services.infra.documents.port import Delete, Documents, Insert, Outcome, StoreUnavailable, Write
 from services.infra.log.port import Log, LogUnavailable, Record
+from services.runtime import guards
 from services.runtime.acks import Acks
 from services.runtime.catalog import Catalog
 from services.runtime.collections import (
+    AUDIT,
     COMMAND_RESULTS,
     EVENT_RECORDS,
     EXECUTION_RECORDS,
     CommandResult,
     EventRecord,
 )
-from services.runtime.desk import Desk, Held, RenderAt
+from services.runtime.desk import Desk, Held, Loaded, RenderAt
 from services.runtime.dispatcher import Dispatcher, Send, send_of
 from services.runtime.hook_calls import HookCall, HookCalls
-from services.runtime.lanes import subject_of
+from services.runtime.lanes import slot_of, subject_of
 from services.runtime.loading import Asked, asked, load
 from services.runtime.ownership import Ownership
 from services.runtime.rates import Rates
@@ -41,6 +44,10 @@ from services.runtime.work import CLOSE_SECONDS, AckItem, CommandItem, DueItem, 
 
 CYCLE = 500
 CYCLES_IN_FLIGHT = 3
+HAND_OVER_SECONDS, FINISH_SECONDS = 5.0, 3.5
+BULK = 100  # people of a sweep in a cycle of their own: short enough that whoever comes meanwhile waits little
+BULK_BESIDE = 50  # of them while others come, so that a busy server goes on with them too
+WANTED_SECONDS = 0.25
 RECENT = 5_000
 ACK_SECONDS = 1.0
 MOST_TRIES = 50
@@ -80,14 +87,21 @@ class Engine:
         self._rates = Rates()
         self._pending: dict[Person, list[Item]] = {}
         self._ready: deque[Person] = deque()
+        self._later: deque[Person] = deque()  # those who are asked about in bulk only
+        self._wanted_at = 0.0  # when somebody else came last (monotonic)
         self._busy: set[Person] = set()
         self._cycles: set[asyncio.Task[None]] = set()
+        self._cycles_allowed = CYCLES_IN_FLIGHT
+        self._forgetting: set[asyncio.Task[None]] = set()
+        self.on_forget: Callable[[CommandItem], Awaitable[None]] = _nobody_forgets
         self._wake = asyncio.Event()
         self._emptied = asyncio.Event()
         self._recent: OrderedDict[str, Execution] = OrderedDict()
         self._flushed: set[str] = set()  # keys whose acknowledgements are on their way
         self._replies: dict[str, asyncio.Future[CommandResult]] = {}
+        self._seen: dict[str, asyncio.Future[None]] = {}  # by command id
         self.on_due: Callable[[int], None] = lambda due_at: None  # told of every alarm that was written
+        self.on_look_due: Callable[[int], None] = lambda due_at: None  # and of every alarm of a membership
         self.unfinished = 0
 
     # -- asking
@@ -96,6 +110,8 @@ class Engine:
         """Queue one item; the future ends when it needs no more care."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         item = Item(workspace, end_user_id, payload, done)
+        if not (isinstance(payload, AckItem) or (isinstance(payload, CommandItem) and payload.is_bulk)):
+            self._wanted_at = time.monotonic()
         self.unfinished += 1
         self._enqueue([item])
         return done
@@ -107,16 +123,38 @@ class Engine:
         reply.add_done_callback(lambda _: self._replies.pop(command_id, None))
         return reply
 
+    def seen(self, command_id: str, workspace: str, end_user_id: str) -> "asyncio.Future[None] | None":
+        """Done when the lane is through with a command that is about to be appended.
+
+        None where that cannot be waited for: no audience is watched, the lane is another process's, or it is at work
+        just now and perhaps for whoever asks.
+        """
+        info = self._catalog.workspace(workspace)
+        if info is None or not self._catalog.watches(workspace) or (workspace, end_user_id) in self._busy:
+            return None
+        if not self._ownership.epoch(subject_of(workspace, info.subject_secret, end_user_id).slot):
+            return None
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._seen[command_id] = done
+        done.add_done_callback(lambda _: self._seen.pop(command_id, None))
+        return done
+
     def is_idle(self) -> bool:
         """Nothing queued, planned, acted on or waiting to be acknowledged."""
         is_acting = not (self._dispatcher.is_idle() and self._hooks.is_idle())
-        return self.unfinished == 0 and not self._cycles and not is_acting and not len(self._acks)
+        is_working = bool(self._cycles or self._forgetting)
+        return self.unfinished == 0 and not is_working and not is_acting and not len(self._acks)
 
-    async def room(self) -> None:
-        """Wait while the lanes are full: what is not taken stays in the log."""
-        while self.unfinished > MOST_UNFINISHED:
+    async def room(self, most: int = MOST_UNFINISHED) -> None:
+        """Wait while the lanes hold more than that: what is not taken stays in the log."""
+        while self.unfinished > most:
             self._emptied.clear()
             await self._emptied.wait()
+
+    async def passed(self) -> None:
+        """Wait until the cycles now in flight have ended: what they were planned on may be out of date."""
+        if self._cycles:
+            await asyncio.wait(set(self._cycles))
 
     def has_followed_up(self, key: str) -> bool:
         """Whether nothing that was learned of an execution waits to be written."""
@@ -129,11 +167,26 @@ class Engine:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._ready and len(self._cycles) < CYCLES_IN_FLIGHT:
+            while self._has_room():
                 batch = self._take()
+                if not batch:
+                    continue
                 task = asyncio.create_task(self._cycle(batch))
                 self._cycles.add(task)
                 task.add_done_callback(self._ended)
+
+    def _has_room(self) -> bool:
+        """Whether to begin a cycle. One of a sweep's people alone leaves room for another of everybody else's, and
+        waits for the others while everybody else has work for us.
+        """
+        free = self._cycles_allowed - len(self._cycles)
+        if free <= 0 or self._ready:
+            return free > 0
+        return bool(self._later) and free > 1 and not (self._is_wanted() and self._cycles)
+
+    def _is_wanted(self) -> bool:
+        """Whether single events, commands or timers came just now."""
+        return time.monotonic() - self._wanted_at < WANTED_SECONDS
 
     async def flush_acks(self) -> None:
         """Write acknowledgements that nothing else carried within a second, until cancelled."""
@@ -154,13 +207,39 @@ class Engine:
 
     def kill(self) -> None:
         """Drop cycles in flight where they stand."""
-        for cycle in self._cycles:
+        for cycle in (*self._cycles, *self._forgetting):
             cycle.cancel()
+
+    async def settle(self) -> None:
+        """Partitions are about to be handed over: finish what can be, then begin nothing more and let cycles end.
+
+        What is not acknowledged now waits for its lease at its next owner.
+        """
+        until = time.monotonic() + FINISH_SECONDS
+        while (self.unfinished or len(self._acks)) and time.monotonic() < until:
+            self.flush(float("inf"))
+            await asyncio.sleep(0.01)
+        self._cycles_allowed = 0
+        if self._cycles:
+            await asyncio.wait(set(self._cycles), timeout=HAND_OVER_SECONDS - FINISH_SECONDS)
+
+    def resume(self) -> None:
+        """Begin cycles again. Items of partitions that are not ours any more are dropped: their records come again,
+        to whoever owns them now.
+        """
+        self._rates.share = self._ownership.share()
+        self._cycles_allowed = CYCLES_IN_FLIGHT
+        for person in list(self._pending):
+            if person not in self._busy and not self._is_ours(person):
+                self._drop(self._pending.pop(person))
+        self._wake.set()
 
     async def close(self) -> None:
         """Let cycles in flight end."""
-        if self._cycles:
-            await asyncio.wait(self._cycles, timeout=CLOSE_SECONDS)
+        if running := self._cycles | self._forgetting:
+            await asyncio.wait(running, timeout=CLOSE_SECONDS)
+        for task in self._forgetting:
+            task.cancel()  # its command is read again after the restart
 
     # -- one cycle
 
@@ -188,7 +267,11 @@ class Engine:
     async def _work(self, batch: dict[Person, list[Item]]) -> list[Item]:
         """Load, plan, commit, act. Returns items to be planned again."""
         needs: list[Asked] = []
+        again: list[Item] = []
         for (workspace, end_user_id), items in batch.items():
+            if not self._is_ours((workspace, end_user_id)):
+                self._drop(items)
+                continue
             info = self._catalog.workspace(workspace)
             if info is None:
                 self._finish(items)  # a workspace that does not exist: the intake has dead-lettered its events
@@ -196,8 +279,12 @@ class Engine:
             subject = subject_of(workspace, info.subject_secret, end_user_id)
             certain = self._ownership.is_certain(items)
             needs.append(asked(subject, info, items, self._catalog, certain))
+        if self._catalog.has_adaptive():
+            await self._catalog.allocations.refresh()
         now = self._clock.now_ms()
         loaded = await load(self._documents, self._catalog, needs, self._recent, now)
+        needs, loaded, fenced = self._unfenced(needs, loaded)
+        again.extend(fenced)
         claimed_at = time.monotonic()
         desks: list[tuple[Asked, Desk, SubjectDocument | None]] = []
         for need, (read, profile) in zip(needs, loaded, strict=True):
@@ -208,7 +295,11 @@ class Engine:
         lost = await self._take_places([desk for _, desk, _ in desks])
         applied = await self._commit([one for one in desks if one[1] not in lost], lost, now)
         await self._act(applied, claimed_at)
-        again: list[Item] = []
+        if refused := [record for _, desk, _ in desks for record in desk.blocked]:
+            await self._log.append(AUDIT, refused)
+        lost |= await self._note_members([desk for _, desk, _ in desks if desk not in lost])
+        if fenced:
+            await asyncio.sleep(0.2)  # until the group has dealt anew, trying at once would be trying all the time
         for need, desk, _ in desks:
             if desk in lost:
                 again.extend(need.items)
@@ -240,7 +331,10 @@ class Engine:
             for held, write in changed:
                 writes.append(write)
                 owners.append((desk, held))
-            extra: list[Write] = [Insert(EVENT_RECORDS, record) for record in _unrecorded(need.items)]
+            extra: list[Write] = [
+                Insert(EVENT_RECORDS, record) for record in _unrecorded(need.items) if record.key not in desk.dropped
+            ]
+            extra.extend(Delete(EVENT_RECORDS, key) for key, is_recorded in desk.dropped.items() if is_recorded)
             extra.extend(Insert(COMMAND_RESULTS, result) for result in _first_answers(desk.results))
             if profile is None and any(not held.stored and held.execution.refusal is None for held, _ in changed):
                 extra.append(Insert(SUBJECTS, empty_subject(need.subject.workspace, need.subject.end_user_id, now)))
@@ -261,8 +355,24 @@ class Engine:
                 self._recent.pop(held.execution.key, None)
         return applied
 
+    async def _note_members(self, desks: Sequence[Desk]) -> set[Desk]:
+        """Write what became known of memberships, behind the entries; the desks that lost theirs to somebody else."""
+        noted = [(desk, write) for desk in desks for write in desk.membership_writes()]
+        if not noted:
+            return set()
+        outcomes = await self._documents.write_many([write for _, write in noted])
+        lost = set()
+        for (desk, write), outcome in zip(noted, outcomes, strict=True):
+            if outcome is not Outcome.APPLIED:
+                lost.add(desk)
+            elif not isinstance(write, Delete) and write.document.due_at is not None:
+                self.on_look_due(write.document.due_at)
+        return lost
+
     def _plan(self, need: Asked, desk: Desk, now: int) -> None:
         for item in sorted(need.items, key=lambda item: item.payload.at):
+            if desk.refuses(item.payload):
+                continue
             match item.payload:
                 case EventItem() as event:
                     desk.event(event)
@@ -270,6 +380,10 @@ class Engine:
                     desk.command(command, now)
                 case DueItem() as due:
                     held = desk.due(due, now)
+                    if held is not None and not self._ownership.is_alone:
+                        held.is_inherited = (
+                            False  # its former owner may be alive, and still at work on what it promised
+                        )
                     if held is not None:
                         desk.reclaim(held, now, self._holds)
                 case AckItem():
@@ -339,17 +453,53 @@ class Engine:
         settled = Settled(key, Result("sent", now))
         self._acks.settle(execution.key, execution.workspace_id, execution.subject_id, settled, time.monotonic())
 
+    # -- ownership
+
+    def _is_ours(self, person: Person) -> bool:
+        return self._ownership.is_ours(_slot_of(*person))
+
+    def _drop(self, items: Sequence[Item]) -> None:
+        """Forget work that is somebody else's now."""
+        for item in items:
+            if isinstance(item.payload, AckItem):
+                self._acks.forget(item.payload.key)
+            if isinstance(item.payload, AckItem | DueItem):
+                self._recent.pop(item.payload.key, None)
+        self._finish(items)
+
+    def _unfenced(
+        self, needs: Sequence[Asked], loaded: Sequence[tuple[Loaded, SubjectDocument | None]]
+    ) -> tuple[list[Asked], list[tuple[Loaded, SubjectDocument | None]], list[Item]]:
+        """Those we may plan for, and the items of the others: somebody has a newer epoch than ours, or we have none."""
+        kept: list[tuple[Asked, tuple[Loaded, SubjectDocument | None]]] = []
+        fenced: list[Item] = []
+        for need, found in zip(needs, loaded, strict=True):
+            slot = _slot_of(need.subject.workspace, need.subject.end_user_id)
+            epoch = self._ownership.epoch(slot)
+            is_newer = guards.is_of_a_newer_owner(epoch, found[0].executions.values(), found[0].ledger)
+            if epoch and is_newer:
+                self._ownership.fenced(slot)
+            if not epoch or is_newer:
+                fenced.extend(need.items)
+            else:
+                kept.append((need, found))
+        return [need for need, _ in kept], [found for _, found in kept], fenced
+
     # -- book-keeping
 
     def _enqueue(self, items: Sequence[Item], *, first: bool = False) -> None:
         for item in items:
             person = (item.workspace, item.end_user_id)
             waiting = self._pending.get(person)
+            is_bulk = isinstance(item.payload, CommandItem) and item.payload.is_bulk
             if waiting is None:
                 self._pending[person] = [item]
                 if person not in self._busy:
-                    self._ready.append(person)
-            elif first:
+                    (self._later if is_bulk else self._ready).append(person)
+                continue
+            if not is_bulk and all(isinstance(one.payload, CommandItem) and one.payload.is_bulk for one in waiting):
+                self._ready.append(person)  # no longer asked about in bulk only
+            if first:
                 waiting.insert(0, item)
             else:
                 waiting.append(item)
@@ -357,18 +507,71 @@ class Engine:
             self._wake.set()
 
     def _take(self) -> dict[Person, list[Item]]:
+        """The next cycle's people: those whom single events or timers concern come before those of a sweep."""
         batch: dict[Person, list[Item]] = {}
+        self._take_from(self._ready, CYCLE, batch)
+        self._take_from(self._later, BULK_BESIDE if batch or self._is_wanted() else BULK, batch)
+        return batch
+
+    def _take_from(self, people: deque[Person], most: int, batch: dict[Person, list[Item]]) -> None:
         count = 0
-        while self._ready and count < CYCLE:
-            person = self._ready.popleft()
+        while people and count < most:
+            person = people.popleft()
             if person in self._busy:
                 continue
             items = self._pending.pop(person, None)
-            if items:
+            if items and any(isinstance(item.payload, CommandItem) and item.payload.is_forget for item in items):
+                self._begin_forgetting(person, items)
+            elif items:
                 batch[person] = items
                 self._busy.add(person)
                 count += len(items)
-        return batch
+
+    def _begin_forgetting(self, person: Person, items: list[Item]) -> None:
+        self._busy.add(person)
+        task = asyncio.create_task(self._forget(person, items))
+        self._forgetting.add(task)
+        task.add_done_callback(self._forgetting.discard)
+
+    async def _forget(self, person: Person, items: list[Item]) -> None:
+        """See to the forgetting alone, outside of cycles: it may take a minute, and nobody else is to wait for it.
+
+        What else waited in the lane comes after it, and meets the mark.
+        """
+        again: list[Item] = []
+        try:
+            for item in items:
+                if not isinstance(item.payload, CommandItem) or not item.payload.is_forget:
+                    again.append(item)
+                    continue
+                try:
+                    await self.on_forget(item.payload)
+                    self._finish([item])
+                except (StoreUnavailable, LogUnavailable, Unavailable) as error:
+                    logger.warning("forget.waits", error=str(error))
+                    again.append(item)
+                except Exception:  # it is tried again for ever, visibly: the law asks for it
+                    logger.exception("forget.failed")
+                    again.append(item)
+            if any(isinstance(item.payload, CommandItem) and item.payload.is_forget for item in again):
+                await asyncio.sleep(0.2)
+        finally:
+            self._busy.discard(person)
+            for item in reversed(again):
+                self._enqueue([item], first=True)
+            if self._pending.get(person) and person not in self._ready:
+                self._ready.append(person)
+            self._wake.set()
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """These executions are gone."""
+        for key in keys:
+            self._recent.pop(key, None)
+            self._acks.forget(key)
+
+    def effects_under_way(self) -> list[str]:
+        """The ids of the sends and calls that are in our hands right now."""
+        return [*self._dispatcher.held(), *self._hooks.held()]
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._cycles.discard(task)
@@ -379,8 +582,11 @@ class Engine:
             self.unfinished -= 1
             if not item.done.done():
                 item.done.set_result(None)
-        if self.unfinished <= MOST_UNFINISHED:
-            self._emptied.set()
+            if self._seen and isinstance(item.payload, CommandItem):
+                seen = self._seen.get(item.payload.command.id)
+                if seen is not None and not seen.done():
+                    seen.set_result(None)
+        self._emptied.set()
 
     def _worth_trying(self, items: Sequence[Item]) -> list[Item]:
         kept = []
@@ -405,6 +611,15 @@ class Engine:
         reply = self._replies.get(result.key)
         if reply is not None and not reply.done():
             reply.set_result(result)
+
+
+async def _nobody_forgets(item: CommandItem) -> None:
+    raise Unavailable("Nobody here forgets anybody.")
+
+
+def _slot_of(workspace: str, end_user_id: str) -> int:
+    """Where a lane's records lie: nobody's event lies, and so is handled, where its own id sends it."""
+    return slot_of(workspace, end_user_id.removeprefix("\x00"))
 
 
 def _unrecorded(items: Sequence[Item]) -> list[EventRecord]:

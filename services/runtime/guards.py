@@ -4,14 +4,21 @@ Law: one guard, one function, so that a test can take one away and see the proto
 Source: runtime design 16 (mutants).
 """
 
+from collections.abc import Iterable
+
 from services.domain.execution.execution import Execution
 from services.infra.log.port import Stored
-from services.runtime.collections import EventRecord, MessageDocument
+from services.runtime.collections import EventRecord, Ledger, MessageDocument
 
 
 def is_redelivery(record: EventRecord, stored: Stored) -> bool:
     """The same id at the same place: process; at another: a producer's duplicate, drop."""
     return record.partition == stored.partition and record.offset == stored.offset
+
+
+def is_of_a_newer_owner(epoch: int, executions: Iterable[Execution], ledger: Ledger | None) -> bool:
+    """Somebody who owned the person after us has written: we own nothing any more and act on nothing."""
+    return any(one.owner_epoch > epoch for one in executions) or (ledger is not None and ledger.owner_epoch > epoch)
 
 
 def is_decided(existing: Execution | None) -> bool:
@@ -27,3 +34,8 @@ def may_call(message: MessageDocument | None) -> bool:
 def may_still_act(claimed_at: float, now: float, lease_seconds: float) -> bool:
     """An effect is begun only in the first half of its lease (monotonic seconds)."""
     return now - claimed_at < lease_seconds / 2
+
+
+def is_forgotten(known_from: int, at: int, appended_at: int) -> bool:
+    """What a person did, or what reached the log, before that moment is nobody's: they were forgotten then."""
+    return min(at, appended_at) < known_from

@@ -53,7 +53,16 @@ class HookCall:
 class HookCalls:
     """Makes the calls side by side and settles them."""
 
-    def __init__(self, log: Log, catalog: Catalog, clock: Clock, acks: Acks, caller: WebhookCaller) -> None:
+    def __init__(
+        self,
+        log: Log,
+        catalog: Catalog,
+        clock: Clock,
+        acks: Acks,
+        caller: WebhookCaller,
+        is_forgotten: Callable[[str], bool] = lambda subject_key: False,
+    ) -> None:
+        self._is_forgotten = is_forgotten
         self._log = log
         self._catalog = catalog
         self._clock = clock
@@ -67,6 +76,10 @@ class HookCalls:
     def holds(self, call_id: str) -> bool:
         """Whether that call is in our hands right now."""
         return call_id in self._held
+
+    def held(self) -> frozenset[str]:
+        """The ids of those calls."""
+        return frozenset(self._held)
 
     def is_idle(self) -> bool:
         """Nothing under way."""
@@ -90,7 +103,11 @@ class HookCalls:
             async with self._places:
                 if not guards.may_still_act(call.claimed_at, time.monotonic(), LEASE_MS / 1000):
                     return  # the lease is found again when it runs out
+                if self._is_forgotten(call.execution.subject_key):
+                    return
                 settled = await self._called(call)
+            if self._is_forgotten(call.execution.subject_key):
+                return  # while the call was under way: nobody asks any more what it answered
             if settled.entry is not None:
                 record = record_of(call.execution, [settled.entry], {call.key: settled.result.state})
                 await self._log.append(EXECUTION_RECORDS, [record])

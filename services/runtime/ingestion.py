@@ -14,15 +14,19 @@ from services.domain.errors import Missing
 from services.infra.clock import Clock
 from services.infra.documents.port import Documents, Insert, Outcome
 from services.infra.log.port import Log, Record
+from services.runtime import guards
 from services.runtime.catalog import Catalog
-from services.runtime.collections import EVENT_RECORDS, EVENTS, EventRecord
+from services.runtime.collections import AUDIT, EVENT_RECORDS, EVENTS, EventRecord
+from services.runtime.erasure_documents import Marks
 from services.runtime.lanes import log_key, subject_of
+from services.runtime.refused_starts import refused_starts
 
 
 class Ingestion:
     """Takes well-formed events of one workspace; answers which of them were known."""
 
-    def __init__(self, documents: Documents, log: Log, catalog: Catalog, clock: Clock) -> None:
+    def __init__(self, documents: Documents, log: Log, catalog: Catalog, clock: Clock, marks: Marks) -> None:
+        self._marks = marks
         self._documents = documents
         self._log = log
         self._catalog = catalog
@@ -49,6 +53,7 @@ class Ingestion:
                 duplicates.append(index)
         known = await self._documents.get_many(EVENT_RECORDS, list(fresh))
         duplicates.extend(fresh.pop(key) for key in known)
+        await self._refuse_the_forgotten(workspace, info.subject_secret, events, fresh, now)
         if not fresh:
             return duplicates
         records = []
@@ -70,6 +75,32 @@ class Ingestion:
         duplicates.extend(index for index, outcome in lost if outcome is Outcome.DUPLICATE)
         return duplicates
 
+    async def _refuse_the_forgotten(
+        self, workspace: str, secret: bytes, events: Sequence[CustomerEvent], fresh: dict[str, int], now: int
+    ) -> None:
+        """Take out of `fresh` what is of people who were forgotten: none of it reaches the log or the store.
+
+        It was received, so it is no fault; that it started nothing is in the audit.
+        """
+        keys = {
+            key: subject_of(workspace, secret, events[index].end_user_id).key
+            for key, index in fresh.items()
+            if events[index].end_user_id
+        }
+        marks = await self._marks.among(keys.values())
+        if not marks:
+            return
+        refused: list[Record] = []
+        for key, subject_key in keys.items():
+            event = events[fresh[key]]
+            at = min(event.timestamp_ms, now) if event.HasField("timestamp_ms") else now
+            if subject_key in marks and guards.is_forgotten(marks[subject_key].known_from, at, now):
+                starters = self._catalog.starters(workspace, event.type)
+                refused += refused_starts(starters, secret, event.id, event.type, now)
+                del fresh[key]
+        if refused:
+            await self._log.append(AUDIT, refused)
+
 
 def event_record(key: str, event: CustomerEvent, secret: bytes, partition: int, offset: int) -> EventRecord:
     """The record of an event at its place in the log."""
@@ -87,4 +118,5 @@ def event_record(key: str, event: CustomerEvent, secret: bytes, partition: int, 
         subject_key=subject.key if subject else None,
         stated_at=stated,
         data_json=event.data_json or b"{}",
+        end_user_id=event.end_user_id or None,
     )

@@ -23,14 +23,18 @@ from services.domain.execution.version import Version
 from services.domain.journey.paths import event_value
 from services.infra.clock import Clock
 from services.infra.documents.port import Documents, StoreUnavailable
-from services.infra.log.port import Log, LogUnavailable, Record, Stored, Subscription
+from services.infra.log.port import Log, LogUnavailable, Place, Record, Stored, Subscription, partition_of
 from services.runtime import guards
 from services.runtime.catalog import Catalog
-from services.runtime.collections import AUDIT, COMMANDS, DEAD_LETTERS, EVENT_RECORDS, EventRecord
+from services.runtime.collections import AUDIT, COMMANDS, DEAD_LETTERS, EVENT_RECORDS, EVENTS, EventRecord
+from services.runtime.dead_letters import buried
 from services.runtime.desk import data_of
 from services.runtime.engine import Engine
+from services.runtime.erasure_documents import Marks
 from services.runtime.ingestion import event_record
 from services.runtime.lanes import log_key
+from services.runtime.producers import Unreadable, event_in
+from services.runtime.refused_starts import refused_starts
 from services.runtime.work import CommandItem, EventItem
 
 BATCH = 500
@@ -56,7 +60,10 @@ class _Progress:
 class Intake:
     """Polls events and commands, and follows them until they are done."""
 
-    def __init__(self, documents: Documents, log: Log, catalog: Catalog, engine: Engine, clock: Clock) -> None:
+    def __init__(
+        self, documents: Documents, log: Log, catalog: Catalog, engine: Engine, clock: Clock, marks: Marks
+    ) -> None:
+        self._marks = marks
         self._documents = documents
         self._log = log
         self._catalog = catalog
@@ -66,6 +73,7 @@ class Intake:
         self._progress: dict[tuple[str, int], _Progress] = {}
         self._in_lanes: dict[str, tuple[Stored, asyncio.Future[None]]] = {}  # events whose records may not be written
         self._is_handling = False
+        self._deal = 0  # rises when partitions are taken away: what was polled before is not ours to commit
 
     async def run(self, subscription: Subscription) -> None:
         """Handle batch after batch, until cancelled."""
@@ -73,7 +81,12 @@ class Intake:
         committer = asyncio.create_task(self._commit_now_and_then())
         try:
             while True:
-                stored = await subscription.poll(BATCH, 1.0)
+                try:
+                    stored = await subscription.poll(BATCH, 1.0)
+                except (StoreUnavailable, LogUnavailable) as error:
+                    logger.warning("intake.cannot_poll", error=str(error))
+                    await asyncio.sleep(0.5)
+                    continue
                 if not stored:
                     continue
                 self._is_handling = True
@@ -99,37 +112,58 @@ class Intake:
         if positions and self._subscription is not None:
             await self._subscription.commit(positions)
             for place, offset in positions.items():
-                self._progress[place].committed = offset
+                if place in self._progress:
+                    self._progress[place].committed = offset
+
+    def stop_taking(self) -> None:
+        """Partitions are about to be taken away: what is being handled now is not followed any further."""
+        self._deal += 1
+
+    def forget(self, partitions: Sequence[int]) -> None:
+        """Partitions are somebody else's: they begin at what was committed."""
+        gone = set(partitions)
+        self._progress = {place: one for place, one in self._progress.items() if place[1] not in gone}
 
     async def _see_through(self, stored: Sequence[Stored]) -> None:
-        while True:
+        deal = self._deal
+        while deal == self._deal:
             try:
                 await self._catalog.refresh()
-                await self._handle(stored)
+                await self._handle(stored, deal)
                 return
             except (StoreUnavailable, LogUnavailable) as error:
                 logger.warning("intake.unavailable", records=len(stored), error=str(error))
                 await asyncio.sleep(0.2)
 
-    async def _handle(self, stored: Sequence[Stored]) -> None:
+    async def _handle(self, stored: Sequence[Stored], deal: int) -> None:
         events: list[tuple[Stored, CustomerEvent]] = []
         commands: list[tuple[Stored, CommandRecord]] = []
         dead: list[tuple[Stored, str]] = []
+        astray: list[Record] = []
         for one in stored:
             try:
                 if one.topic == COMMANDS:
                     commands.append((one, CommandRecord.FromString(one.value)))
+                    continue
+                event = event_in(one)
+                if self._catalog.workspace(event.project_key) is None:
+                    raise Unreadable("There is no such workspace.")
+                home = log_key(event.project_key, event.end_user_id or event.id)
+                if partition_of(home, self._log.partitions) == one.partition:
+                    events.append((one, event))
                 else:
-                    event = CustomerEvent.FromString(one.value)
-                    reason = self._unreadable(event)
-                    if reason is None:
-                        events.append((one, event))
-                    else:
-                        dead.append((one, reason))
+                    # A foreign partitioner, or a key that names somebody else: only the owner of the person's
+                    # partition may decide. Its event id makes it the same event there.
+                    astray.append(Record(home, event.SerializeToString()))
             except DecodeError:
-                dead.append((one, "undecodable"))
+                dead.append((one, "The command cannot be decoded."))
+            except Unreadable as error:
+                dead.append((one, error.reason))
         if dead:
             await self._bury(dead)
+        if astray:
+            logger.info("intake.moved", records=len(astray))
+            await self._log.append(EVENTS, astray)
         keys = [f"{event.project_key}:{event.id}" for _, event in events]
         # Asked before the store is: whatever leaves the lanes meanwhile has its record there.
         in_lanes = {key: self._in_lanes[key] for key in keys if key in self._in_lanes}
@@ -155,6 +189,8 @@ class Intake:
             done[one.topic, one.partition, one.offset] = self._engine.submit(
                 command.workspace, command.end_user_id, CommandItem(one, command)
             )
+        if deal != self._deal:
+            return  # whoever owns the partitions now reads these records again; a position of ours would skip others
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         finished.set_result(None)
         for one in stored:
@@ -174,7 +210,7 @@ class Intake:
             return None  # nobody listens, and the record is there already
         record = known or event_record(key, event, info.subject_secret, stored.partition, stored.offset)
         own: list[Version] = []
-        others: list[Record] = []
+        elsewhere: list[tuple[Version, str]] = []
         missing: list[Record] = []
         if starters:
             stated = event.timestamp_ms if event.HasField("timestamp_ms") else None
@@ -188,31 +224,38 @@ class Intake:
                 elif subject == event.end_user_id:
                     own.append(version)
                 else:
-                    others.append(_start_elsewhere(version, event, subject))
+                    elsewhere.append((version, subject))
         if missing:
             await self._log.append(AUDIT, missing)
-        if others:
-            await self._log.append(COMMANDS, others)
+        if elsewhere and await self._start_elsewhere(elsewhere, event, info.subject_secret):
+            # Nobody's event, but for somebody who was forgotten: nothing of it stays.
+            await self._documents.delete(EVENT_RECORDS, key)
+            await self._log.erase(stored.topic, [Place(stored.partition, stored.offset)])
+            return None
         if not event.end_user_id and known is not None:
             return None
         # Nobody's event still goes through a lane where its record has to be written.
         person = event.end_user_id or f"\x00{event.id}"
         return self._engine.submit(workspace, person, EventItem(stored, event, record, known is not None, tuple(own)))
 
-    def _unreadable(self, event: CustomerEvent) -> str | None:
-        if not event.id or not event.type or not event.project_key:
-            return "id, type or project key missing"
-        if self._catalog.workspace(event.project_key) is None:
-            return "unknown workspace"
-        return None
+    async def _start_elsewhere(
+        self, starts: Sequence[tuple[Version, str]], event: CustomerEvent, secret: bytes
+    ) -> bool:
+        """Ask the lanes of the people an event names; whether it names, and came from, nobody but the forgotten."""
+        gone = await self._marks.forgotten([(version.workspace_id, subject) for version, subject in starts])
+        kept = [(version, subject) for version, subject in starts if (version.workspace_id, subject) not in gone]
+        if refused := [version for version, subject in starts if (version.workspace_id, subject) in gone]:
+            records = refused_starts(refused, secret, event.id, event.type, event.received_ms)
+            await self._log.append(AUDIT, records)
+        if kept:
+            await self._log.append(COMMANDS, [_start_elsewhere(version, event, subject) for version, subject in kept])
+        return bool(refused) and not kept and not event.end_user_id
 
     async def _bury(self, dead: Sequence[tuple[Stored, str]]) -> None:
         records = []
         for one, reason in dead:
             logger.warning("intake.dead_letter", topic=one.topic, partition=one.partition, offset=one.offset)
-            place = {"topic": one.topic, "partition": one.partition, "offset": one.offset, "reason": reason}
-            headers = (*one.headers, ("dead-letter", msgspec.json.encode(place)))
-            records.append(Record(one.key, one.value, headers))
+            records.append(buried(one, reason))
         await self._log.append(DEAD_LETTERS, records)
 
     async def _commit_now_and_then(self) -> None:

@@ -33,5 +33,11 @@ def log_key(workspace: str, end_user_id: str) -> str:
 @lru_cache(maxsize=16384)
 def subject_of(workspace: str, secret: bytes, end_user_id: str) -> Subject:
     """The addresses of one person."""
-    slot = (murmur2(log_key(workspace, end_user_id).encode()) & 0x7FFFFFFF) % ids.SLOTS
+    slot = slot_of(workspace, end_user_id)
     return Subject(workspace, end_user_id, slot, ids.subject_key(slot, secret, end_user_id))
+
+
+@lru_cache(maxsize=16384)
+def slot_of(workspace: str, end_user_id: str) -> int:
+    """The slot of one person."""
+    return (murmur2(log_key(workspace, end_user_id).encode()) & 0x7FFFFFFF) % ids.SLOTS

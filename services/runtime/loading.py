@@ -21,11 +21,22 @@ from services.domain.execution.version import Version
 from services.domain.execution.walk import recipient
 from services.infra.documents.port import Documents
 from services.runtime.catalog import Catalog, WorkspaceInfo
-from services.runtime.collections import EVENT_RECORDS, EXECUTIONS, LEDGERS, MESSAGES, EventRecord, Ledger
-from services.runtime.desk import Loaded, data_of
+from services.runtime.collections import (
+    EVENT_RECORDS,
+    EXECUTIONS,
+    LEDGERS,
+    MEMBERSHIPS,
+    MESSAGES,
+    EventRecord,
+    Ledger,
+    Membership,
+)
+from services.runtime.desk import Loaded, data_of, membership_key
+from services.runtime.erasure_documents import ERASURES, Erasure, suppressed_among
 from services.runtime.lanes import Subject
 from services.runtime.ledgers import living, seeded
-from services.runtime.subject_documents import SUBJECTS, SUPPRESSIONS, SubjectDocument, profile_of
+from services.runtime.subject_documents import SUBJECTS, SubjectDocument, profile_of
+from services.runtime.watches import Watch
 from services.runtime.work import AckItem, CommandItem, DueItem, EventItem, Item
 
 NO_RULES = Rules()
@@ -46,6 +57,15 @@ class Asked:
     open_from: int | None = None  # executions open after this moment
     is_acks_only: bool = True
     rules: Rules = NO_RULES
+    watches: dict[str, Watch] = field(default_factory=dict)  # by journey: audiences this person may enter or leave
+    standings: set[str] = field(default_factory=set)  # journeys of which it matters whether the person is a member
+
+    def watch(self, watch: Watch) -> None:
+        """The person will be looked at for this journey."""
+        self.watches[watch.journey_id] = watch
+        self.standings.add(watch.journey_id)
+        self.journeys.add(watch.journey_id)  # earlier entries show how far the person's counter came
+        self.versions.append(watch.version)
 
 
 def asked(subject: Subject, info: WorkspaceInfo, items: list[Item], catalog: Catalog, is_certain: bool) -> Asked:
@@ -66,6 +86,10 @@ def asked(subject: Subject, info: WorkspaceInfo, items: list[Item], catalog: Cat
                         or (version.graph.settings.reentry.min_interval_ms is not None)
                     ):
                         need.journeys.add(version.journey_id)
+                if payload.event.end_user_id == subject.end_user_id:
+                    for watch in catalog.watches(subject.workspace):
+                        if payload.record.name in watch.who.event_names:
+                            need.watch(watch)
             case CommandItem(command=command):
                 need.is_acks_only = False
                 if command.HasField("start"):
@@ -77,6 +101,14 @@ def asked(subject: Subject, info: WorkspaceInfo, items: list[Item], catalog: Cat
                         need.versions.append(started)
                 elif command.HasField("profile_changed"):
                     need.open_from = 0
+                    for watch in catalog.watches(subject.workspace):
+                        if watch.who.reads_profiles:
+                            need.watch(watch)
+                elif command.HasField("look"):
+                    need.standings.add(command.look.journey_id)
+                    for watch in catalog.watches(subject.workspace):
+                        if watch.journey_id == command.look.journey_id:
+                            need.watch(watch)
                 else:
                     need.keys.add(key_of(subject, info, _touched(command)))
             case DueItem(key=key):
@@ -104,6 +136,7 @@ async def load(
         SUBJECTS, [f"{needs[i].subject.workspace}:{needs[i].subject.end_user_id}" for i in full]
     )
     documents_of: list[SubjectDocument | None] = [None] * len(needs)
+    marks = await _marks(documents, [needs[i] for i in full], profiles)
     addresses: dict[int, set[str]] = {}
     queries: list[tuple[int, str]] = []
     asked_about: dict[int, dict[str, tuple[str, str]]] = {}
@@ -118,13 +151,19 @@ async def load(
         queries.extend((i, name) for name in names)
         if sends := _sends_asked_about(executions[i].values(), catalog):
             asked_about[i] = sends
-    suppressed, histories, places, feedback = await asyncio.gather(
-        documents.get_many(
-            SUPPRESSIONS, list({f"{needs[i].subject.workspace}:{a}" for i, all_ in addresses.items() for a in all_})
+    suppressed, histories, places, feedback, standings = await asyncio.gather(
+        suppressed_among(
+            documents,
+            {
+                (needs[i].subject.workspace, needs[i].info.subject_secret, a)
+                for i, all_ in addresses.items()
+                for a in all_
+            },
         ),
         _histories(documents, needs, queries),
         _places(documents, needs, [i for i in full if needs[i].rules.has_caps], executions, now),
         _feedback(documents, asked_about),
+        _standings(documents, needs),
     )
     return [
         (
@@ -133,12 +172,19 @@ async def load(
                 info=need.info,
                 profile=profile_of(documents_of[i], need.subject.end_user_id),
                 executions=executions[i],
-                suppressed=frozenset(a for a in addresses.get(i, ()) if f"{need.subject.workspace}:{a}" in suppressed),
+                known_from=_known_from(documents_of[i], marks.get(need.subject.key)),
+                suppressed=frozenset(a for a in addresses.get(i, ()) if (need.subject.workspace, a) in suppressed),
                 events=histories.get(i, {}),
                 rules=need.rules,
                 ledger=places[i][0] if i in places else None,
                 reservations=places[i][1] if i in places else [],
                 feedback=feedback.get(i, {}),
+                watches=need.watches,
+                memberships={
+                    journey: standings[key]
+                    for journey in need.standings
+                    if (key := membership_key(need.subject, journey)) in standings
+                },
             ),
             documents_of[i],
         )
@@ -169,6 +215,12 @@ async def _places(
     asked_for = {one.execution_key for i in capped for one in held[i] if one.execution_key not in executions[i]}
     others = await documents.get_many(EXECUTIONS, [key for key in asked_for if key])
     return {i: (ledgers.get(needs[i].subject.key), living(held[i], {**others, **executions[i]}, now)) for i in capped}
+
+
+async def _standings(documents: Documents, needs: Sequence[Asked]) -> dict[str, Membership]:
+    """What is known of memberships, by key."""
+    keys = [membership_key(need.subject, journey) for need in needs for journey in need.standings]
+    return await documents.get_many(MEMBERSHIPS, keys) if keys else {}
 
 
 async def _feedback(
@@ -315,3 +367,19 @@ def _touched(command: CommandRecord) -> str:
             return command.retry.execution_id
         case _:
             return ""
+
+
+async def _marks(
+    documents: Documents, needs: Sequence[Asked], profiles: Mapping[str, SubjectDocument]
+) -> dict[str, Erasure]:
+    """The marks of those without a profile: they may have been forgotten, and then nothing of theirs is taken in."""
+    keys = [
+        need.subject.key for need in needs if f"{need.subject.workspace}:{need.subject.end_user_id}" not in profiles
+    ]
+    return await documents.get_many(ERASURES, keys) if keys else {}
+
+
+def _known_from(profile: SubjectDocument | None, mark: Erasure | None) -> int:
+    if profile is not None:
+        return profile.reinstated_at or 0
+    return mark.known_from if mark is not None else 0

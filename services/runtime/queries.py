@@ -58,6 +58,10 @@ class Queries:
         equals = (subject.key, journey_id)
         return await page_of(self._documents, EXECUTIONS, "by_subject", equals, page, keep, descending=True)
 
+    async def counted(self, workspace: str, journey_id: str, page: PageRequest) -> Page[Execution]:
+        """Executions and held-out starts of a journey: all that statistics count. Raises Invalid for a foreign cursor."""
+        return await page_of(self._documents, EXECUTIONS, "by_journey", (workspace, journey_id), page, _is_counted)
+
     async def execution(self, workspace: str, journey_id: str, execution_id: str) -> Execution:
         """One execution of that journey. Raises Missing."""
         try:
@@ -103,6 +107,10 @@ class Queries:
     async def _subject(self, workspace: str, end_user_id: str) -> Subject | None:
         info = await self._catalog.known(workspace)
         return None if info is None else subject_of(workspace, info.subject_secret, end_user_id)
+
+
+def _is_counted(execution: Execution) -> bool:
+    return execution.status is not Status.REFUSED
 
 
 def _is_shown(execution: Execution) -> bool:

@@ -12,7 +12,7 @@ class Rates:
     """Gives out turns, one journey after the other at its own rate. `share` is our part of all partitions."""
 
     def __init__(self, share: float = 1.0) -> None:
-        self._share = share
+        self.share = share
         self._next_at: dict[tuple[str, str], float] = {}
 
     def turn(self, version: Version, now: int) -> int:
@@ -22,5 +22,5 @@ class Rates:
             return now
         key = (version.workspace_id, version.journey_id)
         at = max(float(now), self._next_at.get(key, 0.0))
-        self._next_at[key] = at + 1000 / (rate * self._share)
+        self._next_at[key] = at + 1000 / (rate * self.share)
         return int(at)

@@ -8,8 +8,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from journeys.events.v1.execution_record_pb2 import ArmChoice, ExecutionRecord, ExecutionState, HistoryRecord
+from journeys.events.v1.execution_record_pb2 import (
+    ArmChoice,
+    ExecutionRecord,
+    ExecutionState,
+    GoalRecord,
+    HistoryRecord,
+)
 
+from services.domain.execution import execution as domain
 from services.domain.execution.execution import Entry, Execution
 from services.infra.log.port import Record
 from services.runtime.lanes import log_key
@@ -19,6 +26,14 @@ _json = msgspec.json.Encoder()
 
 def record_of(execution: Execution, entries: Iterable[Entry], results: Mapping[str, str] | None = None) -> Record:
     """The log record of an execution's state with some entries; `results` are those settled since the write."""
+    message = message_of(execution, entries, results)
+    return Record(log_key(execution.workspace_id, execution.subject_id), message.SerializeToString())
+
+
+def message_of(
+    execution: Execution, entries: Iterable[Entry], results: Mapping[str, str] | None = None
+) -> ExecutionRecord:
+    """The same as a message."""
     states = {key: result.state for key, result in execution.results.items()}
     for key, intent in execution.intents.items():
         if intent.kind != "profile":
@@ -27,7 +42,7 @@ def record_of(execution: Execution, entries: Iterable[Entry], results: Mapping[s
     if wait is not None and wait.mode == "quiet_hours":
         states[f"{wait.step_id}-{execution.visits[wait.step_id]}"] = "pending"
     states.update(results or {})
-    message = ExecutionRecord(
+    return ExecutionRecord(
         key=execution.key,
         workspace=execution.workspace_id,
         journey_id=execution.journey_id,
@@ -43,12 +58,13 @@ def record_of(execution: Execution, entries: Iterable[Entry], results: Mapping[s
             waiting_step_id=wait.step_id if wait and wait.mode not in ("result", "quiet_hours") else "",
             transition=execution.transition,
             goals_ms=[goal.at for goal in execution.goals],
-            arms={
-                step: ArmChoice(arm_id=arm.arm_id, mode=arm.mode, propensity=arm.propensity)
-                for step, arm in execution.arms.items()
-            },
+            arms={step: _arm(arm) for step, arm in execution.arms.items()},
             failed_step_id=execution.failed_step_id or "",
+            current_step_id=execution.step_id,
+            ended_at_ms=execution.ended_at,
         ),
+        goal=_goal(execution.goal),
+        holdout_share=execution.holdout_share,
         entries=[
             HistoryRecord(
                 id=entry.id,
@@ -61,7 +77,24 @@ def record_of(execution: Execution, entries: Iterable[Entry], results: Mapping[s
             for entry in entries
         ],
     )
-    return Record(log_key(execution.workspace_id, execution.subject_id), message.SerializeToString())
+
+
+def _arm(arm: domain.ArmChoice) -> ArmChoice:
+    return ArmChoice(
+        arm_id=arm.arm_id,
+        mode=arm.mode,
+        propensity=arm.propensity,
+        snapshot_id=arm.snapshot_id or "",
+        routed_at_ms=arm.routed_at,
+        goal=_goal(arm.goal),
+        converted_at_ms=arm.converted_at,
+    )
+
+
+def _goal(goal: domain.Goal | None) -> GoalRecord | None:
+    if goal is None:
+        return None
+    return GoalRecord(event_name=goal.event_name, window_ms=goal.window_ms, since_ms=goal.since or 0)
 
 
 def metadata_of(execution: Execution, entry: Entry) -> dict[str, Any]:

@@ -6,7 +6,9 @@ Source: contract 3, Communications and Subjects.
 """
 
 import re
+from collections.abc import Mapping
 from html import escape
+from typing import Any, Protocol
 
 from services.domain.execution.eligibility import addresses_of
 from services.domain.execution.execution import Execution
@@ -18,6 +20,12 @@ from services.runtime.senders.port import OutgoingMessage
 
 _END_OF_BODY = re.compile(r"</body\s*>", re.IGNORECASE)
 _FOOTER = "Unsubscribe or choose what you receive"
+
+
+class Fill(Protocol):
+    """Renders a Liquid text; raises TemplateFailed."""
+
+    def __call__(self, text: str, values: Mapping[str, Any], *, html: bool, now_ms: int | None = None) -> str: ...
 
 
 class CannotRender(Exception):
@@ -34,8 +42,9 @@ def outgoing(
     journey_name: str,
     now_ms: int,
     link: str = "",
+    fill: Fill = render,
 ) -> OutgoingMessage:
-    """Render one send. `link` leads to the person's preferences page. Raises CannotRender."""
+    """Render one send. `link` leads to the person's preferences page; `fill` renders a text. Raises CannotRender."""
     content = pinned.content
     # Two words for one address: the page shows what the person takes, and a one-click POST to it unsubscribes.
     values = {
@@ -49,7 +58,7 @@ def outgoing(
         if not text:
             return ""
         try:
-            return render(text, values, html=html, now_ms=now_ms)
+            return fill(text, values, html=html, now_ms=now_ms)
         except TemplateFailed as error:
             raise CannotRender(f"{member}: {error.reason}") from None
 

@@ -38,6 +38,7 @@ class SubjectDocument(msgspec.Struct, frozen=True, kw_only=True):
     global_opt_out: bool = False
     applied_effects: tuple[str, ...] = ()
     known: bool = True
+    reinstated_at: int | None = None  # forgotten, and known again since: earlier events are not theirs
     created_at: int
     updated_at: int
     acts: tuple[Act, ...] = ()

@@ -26,6 +26,7 @@ from services.infra.documents.port import (
     StaleRevision,
 )
 from services.runtime.acts import ALL_CHANNELS, Act, Acts, By
+from services.runtime.erasure_documents import Marks
 from services.runtime.paging import PageRequest, page_of
 from services.runtime.profiles import ProfileInput, parse_json, patched_profile, read_named_profile, read_profile
 from services.runtime.subject_documents import (
@@ -40,6 +41,7 @@ ATTEMPTS = 30  # of a write that met another: a person has one lane and few writ
 MAX_IMPORT = 1_000
 ANY = "*"  # as an ETag: whatever is there, but something
 NOBODY = By()
+_FORGOTTEN = "This person was forgotten; put the profile itself to make them known again."
 
 Change = Callable[[SubjectDocument | None], SubjectDocument | None]
 
@@ -69,9 +71,15 @@ class Subjects:
     """Use cases on profiles. All may raise StoreUnavailable, and Unavailable if writers keep meeting."""
 
     def __init__(
-        self, documents: Documents, clock: Clock, on_change: OnChange | None = None, acts: Acts | None = None
+        self,
+        documents: Documents,
+        clock: Clock,
+        on_change: OnChange | None = None,
+        acts: Acts | None = None,
+        marks: Marks | None = None,
     ) -> None:
         self._documents = documents
+        self._marks = marks
         self._clock = clock
         self._on_change = on_change  # told of people whose profile is another one, before the answer is given
         self._acts = acts
@@ -86,14 +94,21 @@ class Subjects:
     async def put(
         self, workspace: str, end_user_id: str, profile_json: bytes, etag: str | None = None, by: By = NOBODY
     ) -> tuple[SubjectDocument, bool]:
-        """Replace the profile; whether it was made. Raises Invalid, Unmatched."""
+        """Replace the profile; whether it was made. Raises Invalid, Unmatched.
+
+        A person who was forgotten is known again from here on.
+        """
         profile = read_profile(parse_json(profile_json), end_user_id)
         existed = False
+        reinstated_at: int | None = None
+        if self._marks is not None and etag is None:  # with an ETag there has to be a profile, so nobody to bring back
+            reinstated_at = await self._marks.reinstate(workspace, end_user_id, self._clock.now_ms())
 
         def replaced(document: SubjectDocument | None) -> SubjectDocument:
             nonlocal existed
             existed = document is not None
-            return written(workspace, end_user_id, document, profile, self._clock.now_ms())
+            after = written(workspace, end_user_id, document, profile, self._clock.now_ms())
+            return after if document is not None else msgspec.structs.replace(after, reinstated_at=reinstated_at)
 
         document = await self._change(workspace, end_user_id, etag, replaced, by)
         await self._tell(workspace, [end_user_id])
@@ -169,7 +184,7 @@ class Subjects:
             raise Invalid("batch_too_large", message, [Fault("/profiles", "batch_too_large", message)])
         faults: list[ImportFault] = []
         profiles: dict[str, ProfileInput] = {}
-        accepted = 0
+        lines: dict[str, list[int]] = {}
         for index, line in enumerate(profiles_json):
             try:
                 end_user_id, profile = read_named_profile(parse_json(line))
@@ -178,7 +193,14 @@ class Subjects:
             else:
                 # Each replaces the whole profile, so of one person only the last has to be written.
                 profiles[end_user_id] = profile
-                accepted += 1
+                lines.setdefault(end_user_id, []).append(index)
+        if self._marks is not None:
+            # A list may be older than the person's wish, so it brings nobody back: a PUT of the one profile does.
+            for _, gone in await self._marks.forgotten([(workspace, end_user_id) for end_user_id in profiles]):
+                del profiles[gone]
+                faults.extend(ImportFault(index, "subject_forgotten", _FORGOTTEN) for index in lines.pop(gone))
+            faults.sort(key=lambda fault: fault.index)
+        accepted = sum(map(len, lines.values()))
         created = await self._put_all(workspace, profiles, by)
         await self._tell(workspace, list(profiles))
         return Imported(created, accepted - created, tuple(faults))
@@ -188,10 +210,14 @@ class Subjects:
 
         A person nobody knows yet gets a profile.
         """
-        applied = False
+        applied = is_missing = False
+        may_make = self._marks is None
 
         def changed(document: SubjectDocument | None) -> SubjectDocument | None:
-            nonlocal applied
+            nonlocal applied, is_missing
+            is_missing = document is None and not may_make
+            if is_missing:
+                return None
             now = self._clock.now_ms()
             before = document or empty_subject(workspace, end_user_id, now)
             applied = intent_id not in before.applied_effects
@@ -209,6 +235,9 @@ class Subjects:
             )
 
         await self._write(workspace, end_user_id, changed, NOBODY)
+        if is_missing and self._marks is not None and not await self._marks.forgotten([(workspace, end_user_id)]):
+            may_make = True
+            await self._write(workspace, end_user_id, changed, NOBODY)
         if applied:
             await self._tell(workspace, [end_user_id])
         return applied
@@ -354,6 +383,7 @@ def written(
         preferences=profile.preferences,
         global_opt_out=profile.global_opt_out,
         applied_effects=before.applied_effects if before else (),
+        reinstated_at=before.reinstated_at if before else None,
         created_at=before.created_at if before else now,
         updated_at=now,
     )

@@ -15,6 +15,7 @@ from services.domain.journey.members import is_broken
 from services.infra.clock import Clock
 from services.infra.documents.port import Documents, DuplicateKey, Page, StaleRevision
 from services.runtime.acts import Act, Acts, By
+from services.runtime.erasure_documents import HIDDEN_SUPPRESSIONS, Marks
 from services.runtime.paging import PageRequest, page_of
 from services.runtime.subject_documents import SUPPRESSIONS, SuppressionDocument, suppression_key
 
@@ -27,8 +28,11 @@ NOBODY = By()
 class Suppressions:
     """Use cases on the suppression list. All may raise StoreUnavailable."""
 
-    def __init__(self, documents: Documents, clock: Clock, acts: Acts | None = None) -> None:
+    def __init__(
+        self, documents: Documents, clock: Clock, acts: Acts | None = None, marks: Marks | None = None
+    ) -> None:
         self._documents = documents
+        self._marks = marks
         self._clock = clock
         self._acts = acts
 
@@ -73,8 +77,13 @@ class Suppressions:
         return document
 
     async def delete(self, workspace: str, address: str, by: By = NOBODY) -> None:
-        """Let messages to the address go out again. Raises Missing."""
+        """Let messages to the address go out again. Raises Missing.
+
+        Also one that is not listed any more, since it belonged to somebody who was forgotten.
+        """
         for _ in range(ATTEMPTS):
+            if await self._lift_hidden(workspace, address, by):
+                return
             document = await self.get(workspace, address)
             # Told before it is done: once it is gone, nobody would be left to tell it.
             # One that failed in between is told under the same id when it is repeated.
@@ -97,8 +106,25 @@ class Suppressions:
         keys = {suppression_key(workspace, address): normal(address) for address in addresses}
         if not keys:
             return frozenset()
-        found = await self._documents.get_many(SUPPRESSIONS, list(keys))
-        return frozenset(keys[key] for key in found)
+        found = {keys[key] for key in await self._documents.get_many(SUPPRESSIONS, list(keys))}
+        if self._marks is not None:
+            hidden = {one for one in keys.values() if await self._marks.hidden(workspace, one) is not None}
+            found |= hidden
+        return frozenset(found)
+
+    async def _lift_hidden(self, workspace: str, address: str, by: By) -> bool:
+        """Whether the address was suppressed in hiding alone, and is no longer."""
+        hidden = await self._marks.hidden(workspace, address) if self._marks is not None else None
+        if hidden is None:
+            return False
+        is_listed = await self._documents.get(SUPPRESSIONS, suppression_key(workspace, address)) is not None
+        if not is_listed and self._acts is not None:
+            hashed = await self._acts.hash_of(workspace, normal(address))
+            name = f"{hidden.key.partition(':')[2]}:{hidden.created_at}:removed"
+            act = by.act(self._clock.now_ms(), "suppression.removed", {"addressHash": hashed}, name)
+            await self._audit(workspace, (act,))
+        await self._documents.delete(HIDDEN_SUPPRESSIONS, hidden.key)
+        return not is_listed
 
     async def _acts_of(
         self, document: SuppressionDocument, action: str, now: int, by: By, name: str | None = None

@@ -5,12 +5,11 @@ repeated only after everything it found has been seen to. Source: runtime design
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from services.domain.execution.execution import LEASE_MS
-from services.domain.ids import LANES
 from services.infra.clock import Clock
 from services.infra.documents.port import Documents, StoreUnavailable
 from services.runtime.collections import EXECUTIONS
@@ -21,15 +20,17 @@ PAGE = 500
 LONGEST_SLEEP_MS = 30_000
 QUIET_MS = 30_000
 MOST_RECOVERED = 10_000  # at once, in memory; with more overdue than that, what is left comes with its own alarm
-_PREFIXES: Sequence[tuple[int]] = [(lane,) for lane in range(LANES)]
 logger = structlog.get_logger(__name__)
 
 
 class Timers:
-    """Sleeps until the next alarm, then rings it."""
+    """Sleeps until the next alarm of the lanes that are ours, then rings it."""
 
-    def __init__(self, documents: Documents, engine: Engine, clock: Clock) -> None:
+    def __init__(
+        self, documents: Documents, engine: Engine, clock: Clock, lanes: Callable[[], Sequence[tuple[int]]]
+    ) -> None:
         self._documents = documents
+        self._lanes = lanes
         self._engine = engine
         self._clock = clock
         self._wake = asyncio.Event()
@@ -37,6 +38,11 @@ class Timers:
         self._is_scanning = False
         self._quiet: dict[str, int] = {}  # executions whose alarm moved nothing: left alone for a while
         engine.on_due = self.hint
+
+    def look_again(self) -> None:
+        """Other lanes are ours than before."""
+        self._next = None
+        self._wake.set()
 
     def hint(self, due_at: int) -> None:
         """An alarm was written; wake earlier if it is the next."""
@@ -49,7 +55,10 @@ class Timers:
         while True:
             try:
                 await self._ring_all()
-                least = await self._documents.least(EXECUTIONS, "due", _PREFIXES)
+                # Only what is due before we look again: a server asked for the very least may have to read much.
+                until = self._clock.now_ms() + LONGEST_SLEEP_MS
+                soon = await self._documents.scan_prefixes(EXECUTIONS, "due", self._lanes(), high=until, limit=1)
+                least = soon[0].due_at if soon else None
             except StoreUnavailable as error:
                 logger.warning("timers.unavailable", error=str(error))
                 await asyncio.sleep(0.2)
@@ -68,7 +77,7 @@ class Timers:
         Only where no other process can still be at work on them.
         """
         found = await self._documents.scan_prefixes(
-            EXECUTIONS, "due", _PREFIXES, high=self._clock.now_ms() + LEASE_MS + 1, limit=MOST_RECOVERED
+            EXECUTIONS, "due", self._lanes(), high=self._clock.now_ms() + LEASE_MS + 1, limit=MOST_RECOVERED
         )
         waits = [
             self._engine.submit(one.workspace_id, one.subject_id, DueItem(one.key, one.due_at or 0))
@@ -86,11 +95,11 @@ class Timers:
 
     async def next_due(self) -> int | None:
         """The next alarm that can move anything."""
-        least = await self._documents.least(EXECUTIONS, "due", _PREFIXES)
+        least = await self._documents.least(EXECUTIONS, "due", self._lanes())
         if least is None or least > self._clock.now_ms():
             return least
         now = self._clock.now_ms()
-        found = await self._documents.scan_prefixes(EXECUTIONS, "due", _PREFIXES, high=now + 1, limit=PAGE)
+        found = await self._documents.scan_prefixes(EXECUTIONS, "due", self._lanes(), high=now + 1, limit=PAGE)
         return min((one.due_at or 0 for one in found if not self._is_quiet(one.key, now)), default=None)
 
     async def _ring_all(self) -> None:
@@ -98,7 +107,7 @@ class Timers:
         try:
             while True:
                 now = self._clock.now_ms()
-                found = await self._documents.scan_prefixes(EXECUTIONS, "due", _PREFIXES, high=now + 1, limit=PAGE)
+                found = await self._documents.scan_prefixes(EXECUTIONS, "due", self._lanes(), high=now + 1, limit=PAGE)
                 fresh = [one for one in found if not self._is_quiet(one.key, now)]
                 if not fresh:
                     return

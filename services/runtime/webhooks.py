@@ -65,7 +65,7 @@ class WebhookCaller:
         method = step.method.upper()
         if not _METHODS.fullmatch(method):
             raise Permanent("The method is not one of HTTP's.")
-        url, headers, body = _rendered(step, render)
+        url, headers, body = rendered(step, render)
         try:
             secret = resolve(secret_ref).reveal() if secret_ref else None
             signed = signed_headers(key, self._clock.now_ms(), body or b"", secret)
@@ -96,7 +96,8 @@ class WebhookCaller:
                 return Called(answer.status, None if step.save_as is None else _kept(answer))
 
 
-def _rendered(step: Webhook, render: Render) -> tuple[str, dict[str, str], bytes | None]:
+def rendered(step: Webhook, render: Render) -> tuple[str, dict[str, str], bytes | None]:
+    """Address, headers and body as they would be sent. Raises Permanent where a template fails or JSON cannot carry it."""
     try:
         url = render(step.url).strip()
         headers = {name: render(value).strip() for name, value in step.headers.items()}

@@ -48,6 +48,19 @@ class CommandItem:
         """When it is to be handled."""
         return self.stored.appended_at
 
+    @property
+    def is_forget(self) -> bool:
+        """Whether the person is to be forgotten: it takes the lane for as long as it takes."""
+        return self.command.HasField("forget")
+
+    @property
+    def is_bulk(self) -> bool:
+        """Whether it was asked for a whole audience at a time: everybody else comes first."""
+        what = self.command.WhichOneof("what")
+        return (what == "look" and self.command.look.is_bulk) or (
+            what == "start" and self.command.start.source == "schedule"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class DueItem:

@@ -11,7 +11,7 @@ from importlib import import_module
 
 Figure = tuple[str, float, str]
 # A module of this folder each, with `figures() -> Iterator[Figure]`.
-ALL = ("planner", "gateway_import", "end_to_end", "intake", "idle")
+ALL = ("planner", "stats", "learning", "gate", "gateway_import", "end_to_end", "backfill", "intake", "idle", "pinpoint")
 
 
 def main(names: list[str]) -> int:

@@ -623,6 +623,20 @@ class TestCountBy:
         assert {} == await store.count_by(TASKS, "due", (1,))
 
 
+class TestScrub:
+    """scrub(): nothing of what was deleted is left anywhere."""
+
+    async def test_a_scrub_leaves_what_is_there(self, store: Documents) -> None:
+        """Whatever it does to files: documents, their places in the indexes and their guards are as before."""
+        await put(store, *(Task(f"t{i}", 1, i) for i in range(5)))
+        await store.delete(TASKS, "t3")
+
+        await store.scrub()
+
+        await store.replace(TASKS, Task("t1", 1, 99, revision=2))
+        assert ["t0", "t2", "t4", "t1"] == await keys_of(store, "due", (1,))
+
+
 class TestDurability:
     """APPLIED means that it is still there afterwards."""
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from services.infra.documents.port import Outcome, Write
-from services.infra.log.port import Place, Record
+from services.infra.log.port import Erased, Place, Record
 from tests.support.memory import MemoryDocuments, MemoryLog
 
 
@@ -70,7 +70,7 @@ class MortalDocuments(MemoryDocuments):
 
 
 class MortalLog(MemoryLog):
-    """A log whose appends can be the last thing a process does."""
+    """A log whose appends, erasures and scrubs can be the last thing a process does."""
 
     def __init__(self, failpoint: Failpoint, *args: object) -> None:
         super().__init__(*args)  # type: ignore[arg-type]
@@ -83,3 +83,17 @@ class MortalLog(MemoryLog):
             await super().append(topic, records)
         await self._failpoint.die()
         raise AssertionError
+
+    async def erase(self, topic: str, places: Sequence[Place]) -> Erased:
+        if not places or not self._failpoint.is_hit():
+            return await super().erase(topic, places)
+        where = self._failpoint.where
+        if where is not Where.BEFORE:
+            await super().erase(topic, places[: len(places) // 2] if where is Where.HALFWAY else places)
+        await self._failpoint.die()
+        raise AssertionError
+
+    async def scrub(self) -> bool:
+        if self._failpoint.is_hit():
+            await self._failpoint.die()
+        return await super().scrub()

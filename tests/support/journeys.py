@@ -99,5 +99,16 @@ async def publish_audience(log: Log, audience_id: str, predicate: Mapping[str, A
     await _append(log, "audience", audience_id, CatalogueRecord(workspace=WORKSPACE, audience=record))
 
 
+async def publish_list(log: Log, audience_id: str, subject_ids: Sequence[str]) -> None:
+    """An audience by list."""
+    record = AudienceRecord(id=audience_id, name=audience_id, subject_ids=subject_ids)
+    await _append(log, "audience", audience_id, CatalogueRecord(workspace=WORKSPACE, audience=record))
+
+
+async def delete_audience(log: Log, audience_id: str) -> None:
+    """An audience that is no more."""
+    await log.append(CATALOGUE, [Record(f"{WORKSPACE}:audience:{audience_id}", b"")])
+
+
 async def _append(log: Log, kind: str, name: str, record: CatalogueRecord) -> None:
     await log.append(CATALOGUE, [Record(f"{WORKSPACE}:{kind}:{name}", record.SerializeToString())])

@@ -28,7 +28,17 @@ from services.infra.documents.port import (
     Value,
     Write,
 )
-from services.infra.log.port import Listener, LogUnavailable, Place, Record, Stored, Subscription, Topic, partition_of
+from services.infra.log.port import (
+    Erased,
+    Listener,
+    LogUnavailable,
+    Place,
+    Record,
+    Stored,
+    Subscription,
+    Topic,
+    partition_of,
+)
 
 T = TypeVar("T")
 Entry = tuple[tuple[Value, ...], str]  # the values of an index's fields, and the key
@@ -52,6 +62,10 @@ class MemoryDocuments:
         for collection in collections:
             self._known.add(collection.name)
             self._stored.setdefault(collection.name, {})
+
+    async def migrate(self, collections: Sequence[Collection[Any]]) -> list[str]:
+        await self.open(collections)
+        return []
 
     async def close(self) -> None:
         await asyncio.sleep(0)
@@ -171,6 +185,14 @@ class MemoryDocuments:
             counts[value] = counts.get(value, 0) + 1
         return counts
 
+    async def scrub(self) -> bool:
+        await self._turn()
+        return True
+
+    def everything(self) -> dict[str, dict[str, bytes]]:
+        """Every stored body by collection and key; for tests that look for what must not be there."""
+        return self._stored
+
     def peek(self, collection: Collection[T], key: str) -> T:
         """The document of a key that is there, without waiting; for assertions and forced orders."""
         return _decode(collection, self._rows(collection)[key])
@@ -239,7 +261,8 @@ class MemoryLog:
         self.unavailable = False
         self.fault: Callable[[str, Sequence[Record]], None] | None = None
         self._now_ms = now_ms or (lambda: time.time_ns() // 1_000_000)
-        self._topics: dict[str, list[list[Stored]]] = {}
+        self._topics: dict[str, list[list[Stored | None]]] = {}  # by partition and offset; None: erased
+        self._compacted: set[str] = set()
         self._committed: dict[tuple[str, str, int], int] = {}
         self._groups: dict[str, list[_MemorySubscription]] = {}
         self._appended = asyncio.Event()
@@ -248,6 +271,12 @@ class MemoryLog:
         await asyncio.sleep(0)
         for topic in topics:
             self._topics.setdefault(topic.name, [[] for _ in range(self.partitions)])
+            if topic.compacted:
+                self._compacted.add(topic.name)
+
+    async def migrate(self, topics: Sequence[Topic]) -> list[str]:
+        await self.open(topics)
+        return []
 
     async def append(self, topic: str, records: Sequence[Record]) -> list[Place]:
         await asyncio.sleep(0)
@@ -279,14 +308,49 @@ class MemoryLog:
 
     async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Stored]:
         await asyncio.sleep(0)
-        return self._topics[topic][partition][max(offset, 0) : max(offset, 0) + limit]
+        found: list[Stored] = []
+        for stored in self._topics[topic][partition][max(offset, 0) :]:
+            if len(found) == limit:
+                break
+            if stored is not None:
+                found.append(stored)
+        return found
+
+    async def erase(self, topic: str, places: Sequence[Place]) -> Erased:
+        await asyncio.sleep(0)
+        count = 0
+        for place in places:
+            rows = self._topics[topic][place.partition]
+            if 0 <= place.offset < len(rows) and rows[place.offset] is not None:
+                rows[place.offset] = None
+                count += 1
+        return Erased(count)
+
+    async def trim(self, topic: str, before: int) -> int:
+        await asyncio.sleep(0)
+        if topic in self._compacted:
+            raise ValueError("a compacted topic is not trimmed")
+        groups = {group for group, members in self._groups.items() if any(topic in one._topics for one in members)}
+        groups |= {group for group, name, _ in self._committed if name == topic}
+        count = 0
+        for partition, rows in enumerate(self._topics[topic]):
+            end = min((self._committed.get((group, topic, partition), 0) for group in groups), default=len(rows))
+            for offset, stored in enumerate(rows[:end]):
+                if stored is not None and stored.appended_at < before:
+                    rows[offset] = None
+                    count += 1
+        return count
+
+    async def scrub(self) -> bool:
+        await asyncio.sleep(0)
+        return True
 
     async def close(self) -> None:
         await asyncio.sleep(0)
 
     def all(self, topic: str) -> list[Stored]:
         """Every record of a topic, by partition and offset; for assertions."""
-        return [stored for rows in self._topics.get(topic, []) for stored in rows]
+        return [stored for rows in self._topics.get(topic, []) for stored in rows if stored is not None]
 
     async def _deal(self, group: str, members: "list[_MemorySubscription]") -> None:
         """Hand the partitions out anew: all are given back before any is given out."""
@@ -342,7 +406,7 @@ class _MemorySubscription:
                 break
             rows = self._log._topics[topic][partition][offset : offset + max_records - len(found)]
             self._next[topic, partition] = offset + len(rows)
-            found.extend(rows)
+            found.extend(stored for stored in rows if stored is not None)
         return found
 
     async def commit(self, positions: Mapping[tuple[str, int], int]) -> None:

@@ -86,4 +86,5 @@ def version_to_proto(version: Version) -> nouns.Version:
         trigger_contract_version_at=None if contract is None else format_time(contract.version_at_ms),
         name=version.name,
         communications={one.id: one.version for one in version.communications},
+        reset_arms=[nouns.ArmReset(step_id=arm.step_id, arm_id=arm.arm_id) for arm in version.reset_arms],
     )

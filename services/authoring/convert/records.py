@@ -70,9 +70,10 @@ def workspace_records(key: str, workspace: Workspace | None) -> Told:
     return [told, *_acts(workspace, "")]
 
 
-def _version(version: Version) -> tuple[str, Record]:
+def version_record(version: Version) -> pb.VersionRecord:
+    """A version with all it pins, as the runtime needs it."""
     contract = version.trigger_contract
-    record = pb.VersionRecord(
+    return pb.VersionRecord(
         journey_id=version.journey_id,
         version=version.version,
         steps_json=version.steps_json,
@@ -99,9 +100,13 @@ def _version(version: Version) -> tuple[str, Record]:
             for one in version.communications
         ],
         name=version.name,
+        reset_arms=[pb.ArmReset(step_id=arm.step_id, arm_id=arm.arm_id) for arm in version.reset_arms],
     )
+
+
+def _version(version: Version) -> tuple[str, Record]:
     at = key_of(version.workspace, "version", version.journey_id, version.version)
-    return _catalogue(at, pb.CatalogueRecord(workspace=version.workspace, version=record))
+    return _catalogue(at, pb.CatalogueRecord(workspace=version.workspace, version=version_record(version)))
 
 
 def _catalogue(key: str, record: pb.CatalogueRecord) -> tuple[str, Record]:

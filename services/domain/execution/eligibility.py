@@ -41,7 +41,8 @@ def send_verdict(channel: str, email: str | None, view: View, now: int, send_id:
             have_an_address(channel, addresses),
             respect_quiet_hours(rules.quiet_hours, now, view.zone),
             respect_caps(channel, frequency, daily),
-        )
+        ),
+        view.overrides,
     )
 
 
@@ -86,5 +87,15 @@ def _check(name: str, passed: bool, reason: str, inputs: Mapping[str, Any]) -> C
     return {"check": name, "passed": False, "reason": reason, "inputs": inputs}
 
 
-def _verdict(checks: tuple[Check, ...]) -> Verdict:
-    return Verdict(next((check["reason"] for check in checks if not check["passed"]), None), checks)
+def stands(check: Check, overrides: frozenset[str]) -> Check:
+    """The check with whether its refusal is passed over; one that passed stays as it is."""
+    if check["passed"] or check["check"] not in overrides:
+        return check
+    return {**check, "overridden": True}
+
+
+def _verdict(checks: tuple[Check, ...], overrides: frozenset[str]) -> Verdict:
+    if overrides:
+        checks = tuple(stands(check, overrides) for check in checks)
+    refused = (check["reason"] for check in checks if not check["passed"] and "overridden" not in check)
+    return Verdict(next(refused, None), checks)

@@ -6,7 +6,7 @@ in the log. Times are milliseconds since 1970, UTC. Field names are stored: choo
 Source: runtime design 2.1.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from services.domain.execution.lifecycle import Status
 FOREVER = 1 << 53
 HISTORY_KEPT = 64
 APPLIED_KEPT = 256
+GATES_KEPT = 64
 LEASE_MS = 30_000
 MOST_ATTEMPTS = 10
 
@@ -38,10 +39,14 @@ class Occasion:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What counts as a conversion, as it was when the execution started."""
+    """What counts as a conversion, as it was when the execution started.
+
+    `since` is when the journey was given this goal: reports count only what started at or after it.
+    """
 
     event_name: str
     window_ms: int
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +75,19 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class ArmChoice:
-    """Which way a person was sent, and with what probability."""
+    """Which way a person was sent, with what probability, and whether it was worth it.
+
+    `mode`: random, cold_start, adaptive, fallback. `converted_at` is the least moment of an event that counts for the
+    arm, within `goal.window_ms` after `routed_at`; random arms have no goal.
+    """
 
     arm_id: str
     mode: str
     propensity: float
     snapshot_id: str | None = None
+    routed_at: int = 0
+    goal: Goal | None = None
+    converted_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +126,28 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a start was decided against, with every check and its inputs."""
+    """Why a start was decided against. The checks stand in the execution's `gates`; those written before them, here."""
 
     reason: str
     checks: tuple[Mapping[str, Any], ...] = ()
+
+
+# A check of a gate as it is kept: what was asked, the reason where it said no, and the values it looked at.
+Judged = tuple[str, str | None, Mapping[str, Any]]
+
+
+def judged(checks: Iterable[Mapping[str, Any]]) -> tuple[Judged, ...]:
+    """Checks in the form that is kept: half the bytes."""
+    return tuple((check["check"], check.get("reason"), check["inputs"]) for check in checks)
+
+
+def checks_of(kept: Iterable[Judged]) -> list[dict[str, Any]]:
+    """Checks in the form that is shown: check, passed, reason where it said no, inputs."""
+    shown: list[dict[str, Any]] = []
+    for name, reason, inputs in kept:
+        told = {"check": name, "passed": reason is None}
+        shown.append({**told, "inputs": inputs} if reason is None else {**told, "reason": reason, "inputs": inputs})
+    return shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,6 +197,10 @@ class Execution:
     exit_reason: str | None = None
     failed_step_id: str | None = None
     refusal: Refusal | None = None
+    holdout_share: float = 0.0  # of people held back when this start was decided, 0 to 1
+    gates: Mapping[str, tuple[Judged, ...]] = field(
+        default_factory=dict
+    )  # by "step-visit", of the start by ""; the last 64
 
 
 def least_due(

@@ -29,7 +29,7 @@ from services.domain.execution.triggers import (
     View,
 )
 from services.domain.execution.version import Version
-from services.domain.execution.walk import Walk, reach_goal
+from services.domain.execution.walk import Walk, reach_goals
 from services.domain.journey.model import Send, WaitUntilCondition, WaitUntilEvent, Webhook
 from services.domain.journey.paths import event_value
 
@@ -136,18 +136,11 @@ def _event(walk: Walk, event: EventCame) -> bool:
     if offset <= execution.watermarks.get(topic, -1) or event.id in execution.applied_ids:
         return False
     came = envelope(event.id, event.type, execution.subject_id, event.data, event.stated_at, event.received_at)
-    moved = False
-    goal = execution.goal
-    if (
-        goal is not None
-        and event.type == goal.event_name
-        and event.at >= min(execution.trigger.at, execution.started_at)
-    ):
-        before = walk.goals
-        reach_goal(walk, event.id, event.at, event.received_at)
-        moved = walk.goals is not before
-        if moved and walk.status is Status.RUNNING and walk.version.graph.settings.exit_on_goal:
-            _leave(walk, event.received_at, "goal")
+    had_goal = bool(walk.goals)
+    moved = reach_goals(walk, event.id, event.type, event.at, event.received_at)
+    has_goal = bool(walk.goals) and not had_goal
+    if has_goal and walk.status is Status.RUNNING and walk.version.graph.settings.exit_on_goal:
+        _leave(walk, event.received_at, "goal")
     if walk.status is Status.RUNNING and _exits_on(walk, event, came):
         _leave(walk, event.received_at, "exit_on")
         moved = True

@@ -6,10 +6,10 @@ Law: one function per kind, closed by `assert_never`; each either says which ste
 from dataclasses import replace
 from typing import Any, assert_never
 
-from services.domain.execution.assignment import cold_arm, random_arm
+from services.domain.execution.assignment import adaptive_arm, cold_arm, random_arm
 from services.domain.execution.caps import Reservation
 from services.domain.execution.eligibility import Verdict, send_verdict
-from services.domain.execution.execution import LEASE_MS, ArmChoice, Intent, Result, Wait
+from services.domain.execution.execution import LEASE_MS, ArmChoice, Goal, Intent, Result, Wait
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.paths import template_values
 from services.domain.execution.quiet_hours import window_end
@@ -44,7 +44,7 @@ STOP = Stop()
 
 def enter_step(walk: Walk, step: Step, now: int) -> str | Stop | None:
     """Enter a step; the id of the next one, or Stop."""
-    visit = walk.enter(step.id)
+    visit = walk.enter(step.id, now)
     match step:
         case Trigger():
             return step.next
@@ -58,10 +58,7 @@ def enter_step(walk: Walk, step: Step, now: int) -> str | Stop | None:
         case BranchCondition():
             return _condition(walk, step, now)
         case BranchRandom():
-            arm, propensity = random_arm(step.arms, walk.before.journey_id, step.id, walk.before.subject_id)
-            choose(walk, step.id, ArmChoice(arm.id, "random", propensity))
-            _routed(walk, step.id, now, "random", arm.id, {"armId": arm.id, "propensity": propensity})
-            return arm.next
+            return _random(walk, step, now)
         case Send():
             return _send(walk, step, visit, now)
         case UpdateProfile():
@@ -76,10 +73,7 @@ def enter_step(walk: Walk, step: Step, now: int) -> str | Stop | None:
         case WaitUntilCondition():
             return _until_condition(walk, step, now)
         case BranchAdaptive():
-            arm, propensity = cold_arm(step.arms, walk.before.journey_id, step.id, walk.before.subject_id)
-            choose(walk, step.id, ArmChoice(arm.id, "cold_start", propensity))
-            _routed(walk, step.id, now, "cold_start", arm.id, {"armId": arm.id, "propensity": propensity})
-            return arm.next
+            return _adaptive(walk, step, now)
         case Webhook():
             key = f"{step.id}-{visit}"
             walk.promise(key, Intent("webhook", step.id, "claimed", now + LEASE_MS))
@@ -149,6 +143,67 @@ def _condition(walk: Walk, step: BranchCondition, now: int) -> str | None:
     return step.default
 
 
+def _random(walk: Walk, step: BranchRandom, now: int) -> str | None:
+    choice = walk.arms.get(step.id)
+    if choice is None:
+        arm, propensity = random_arm(step.arms, walk.before.journey_id, step.id, walk.before.subject_id)
+        choice = ArmChoice(arm.id, "random", propensity, routed_at=now)
+        choose(walk, step.id, choice)
+    _routed(walk, step.id, now, "random", choice.arm_id, {"armId": choice.arm_id, "propensity": choice.propensity})
+    return _way_of(step, choice)
+
+
+def _adaptive(walk: Walk, step: BranchAdaptive, now: int) -> str | None:
+    """The arm this execution has, else a new one: by the allocation, in cold start by hash with equal shares.
+
+    Where allocations cannot be renewed the last one is used, or equal shares, and history says so.
+    """
+    choice = walk.arms.get(step.id)
+    weights: dict[str, float] = {}
+    if choice is None:
+        before, view = walk.before, walk.view
+        snapshot = view.allocation(step)
+        if snapshot is None:
+            arm, propensity = cold_arm(step.arms, before.journey_id, step.id, before.subject_id)
+        else:
+            version = before.journey_version
+            arm, propensity = adaptive_arm(
+                step.arms, snapshot, before.journey_id, version, step.id, before.execution_id
+            )
+            weights = dict(zip(snapshot.arm_ids, snapshot.propensities, strict=True))
+        learned = "cold_start" if snapshot is None else "adaptive"
+        choice = ArmChoice(
+            arm.id,
+            learned if view.is_learning else "fallback",
+            propensity,
+            snapshot_id=None if snapshot is None else snapshot.id,
+            routed_at=now,
+            goal=_goal_of(walk, step),
+        )
+        choose(walk, step.id, choice)
+    detail: dict[str, Any] = {"armId": choice.arm_id, "propensity": choice.propensity}
+    if choice.snapshot_id is not None:
+        detail["snapshotId"] = choice.snapshot_id
+    if weights:
+        detail["weights"] = weights
+    _routed(walk, step.id, now, choice.mode, choice.arm_id, detail)
+    return _way_of(step, choice)
+
+
+def _way_of(step: BranchRandom | BranchAdaptive, choice: ArmChoice) -> str | None:
+    return next((arm.next for arm in step.arms if arm.id == choice.arm_id), None)
+
+
+def _goal_of(walk: Walk, step: BranchAdaptive) -> Goal | None:
+    """What counts for the branch: its own event, else the one the execution started under, within that one's window."""
+    goal = walk.before.goal
+    if step.goal_event_name is None:
+        return goal
+    if goal is None:
+        return Goal(step.goal_event_name, walk.view.goal_window_ms)
+    return Goal(step.goal_event_name, goal.window_ms, goal.since)
+
+
 def _routed(walk: Walk, step_id: str, now: int, mode: str, chosen: str, more: dict[str, Any]) -> None:
     walk.note(now, step_id, "branch.routed", {"mode": mode, "chosen": chosen, **more})
 
@@ -159,6 +214,7 @@ def _send(walk: Walk, step: Send, visit: int, now: int) -> str | Stop | None:
     name = send_id(walk.before.execution_id, step.id, visit)
     view = walk.gate()
     verdict = send_verdict(step.channel, walk.before.trigger.email, view, now, name)
+    walk.judge(key, step.id, now, verdict.checks)
     if verdict.reason == "quiet_hours" and (quiet := view.rules.quiet_hours) and quiet.behaviour == "defer":
         ends_at = window_end(now, view.zone, quiet.start, quiet.end)
         if ends_at is not None:
@@ -195,6 +251,7 @@ def claim_due(walk: Walk, now: int) -> bool:
         name = f"{walk.before.execution_id}-{key}"
         view = walk.gate()
         verdict = send_verdict(intent.channel, walk.before.trigger.email, view, now, name)
+        walk.judge(key, intent.step_id, now, verdict.checks)
         quiet = view.rules.quiet_hours
         if verdict.reason == "quiet_hours" and quiet is not None and quiet.behaviour == "defer":
             ends_at = window_end(now, view.zone, quiet.start, quiet.end) or now

@@ -8,10 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from services.domain.execution.assignment import Snapshot
 from services.domain.execution.caps import FrequencyCap, Reservation
 from services.domain.execution.execution import Entry, Occasion, Result
 from services.domain.execution.quiet_hours import QuietHours
+from services.domain.journey.model import BranchAdaptive
 from services.domain.journey.predicate import Audience, PastEvent
+from services.domain.times import DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,19 @@ class Rules:
         return bool(self.frequency_caps) or self.daily_cap is not None
 
 
+class Witness(Protocol):
+    """Sees a plan while it is made, in the order of its decisions. What it raises ends the plan there."""
+
+    def entered(self, step_id: str, at: int) -> None:
+        """A step is entered."""
+
+    def noted(self, step_id: str, at: int, action: str, detail: Mapping[str, Any]) -> None:
+        """History says this."""
+
+    def judged(self, step_id: str, at: int, checks: Sequence[Mapping[str, Any]]) -> None:
+        """A gate was asked: every check with its inputs. `step_id` is "" at trigger time."""
+
+
 class ViewIncomplete(Exception):
     """A plan needed something the view does not have: whoever built the view has a bug."""
 
@@ -159,3 +175,8 @@ class View:
     received: Callable[[str, str], bool] = lambda step_id, status: False
     rules: Rules = Rules()
     reservations: Sequence[Reservation] = ()  # of this subject, the dead ones left out
+    allocation: Callable[[BranchAdaptive], Snapshot | None] = lambda step: None  # None: the branch is in cold start
+    is_learning: bool = True  # whether whoever makes allocations can be reached; else the last ones are used
+    goal_window_ms: int = 7 * DAY_MS  # of branches with a goal of their own, where the journey has none
+    overrides: frozenset[str] = frozenset()  # names of checks that may say no and are passed all the same: dry runs
+    witness: Witness | None = None

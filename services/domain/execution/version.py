@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from services.domain.journey.model import (
     And,
+    BranchAdaptive,
     BranchCondition,
     EventFired,
     Graph,
@@ -23,6 +24,7 @@ from services.domain.journey.model import (
     WaitUntilEvent,
 )
 from services.domain.journey.predicate import Facts, compile_predicate
+from services.domain.times import DAY_MS
 
 Condition = Callable[[Facts], bool]
 AUDIENCE = "\x00audience"  # stands for the journey's audience among the conditions; no step can have this id
@@ -53,8 +55,9 @@ class Version:
     contract: Contract | None
     event_names: frozenset[str]  # that conditions count
     audience_ids: frozenset[str]  # that conditions ask for
-    awaited_names: frozenset[str]  # that waits and exitOn listen to
+    awaited_names: frozenset[str]  # that waits, exitOn and the goals of branches listen to
     channels: frozenset[str]
+    looks_back_ms: int = 0  # how far the conditions look into the past: their days, or as long as a run may last
     received_steps: frozenset[str] = frozenset()  # of whose messages conditions ask what became
 
 
@@ -74,6 +77,7 @@ def compile_version(
     awaited = {rule.event_name for rule in graph.settings.exit_on}
     channels: set[str] = set()
     received_steps: set[str] = set()
+    looked_back = [0.0]
 
     def learn(step_id: str, case_id: str, predicate: Predicate | None) -> None:
         if predicate is None:
@@ -82,6 +86,8 @@ def compile_version(
         for leaf in _leaves(predicate):
             if isinstance(leaf, EventFired):
                 event_names.add(leaf.event_name)
+                days = leaf.days
+                looked_back.append(graph.settings.max_duration_ms if days is None else days * DAY_MS)
             elif isinstance(leaf, InSegment):
                 audience_ids.add(leaf.audience_id)
             elif isinstance(leaf, Received):
@@ -101,6 +107,8 @@ def compile_version(
             case BranchCondition(id=step_id, cases=cases):
                 for one in cases:
                     learn(step_id, one.id, one.condition)
+            case BranchAdaptive(goal_event_name=str(goal)):
+                awaited.add(goal)
             case Send(channel=channel):
                 channels.add(channel)
             case _:
@@ -120,6 +128,7 @@ def compile_version(
         audience_ids=frozenset(audience_ids),
         awaited_names=frozenset(awaited),
         channels=frozenset(channels),
+        looks_back_ms=int(max(looked_back)),
         received_steps=frozenset(received_steps),
     )
 

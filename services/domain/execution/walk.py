@@ -4,23 +4,24 @@ Law: everything that changes in a plan goes through here, so that what is stored
 asked of the world are always made together. Nothing outlives the plan but the value `finished` returns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from services.domain.execution.caps import Reservation
 from services.domain.execution.execution import (
     APPLIED_KEPT,
+    GATES_KEPT,
     HISTORY_KEPT,
     LEASE_MS,
     ArmChoice,
     Entry,
     Execution,
-    Goal,
     GoalReached,
     Intent,
     Result,
     Wait,
+    judged,
     least_due,
 )
 from services.domain.execution.lifecycle import Status
@@ -66,6 +67,8 @@ class Walk:
         self.exit_reason = execution.exit_reason
         self.failed_step_id = execution.failed_step_id
         self.refusal = execution.refusal
+        self.holdout_share = execution.holdout_share
+        self.gates = dict(execution.gates)
         self.parked = execution.parked
         self.attempts = execution.attempts
         self.last_error = execution.last_error
@@ -77,18 +80,31 @@ class Walk:
 
     def note(self, at: int, step_id: str, action: str, detail: Mapping[str, Any]) -> None:
         """Write history; what the audit shows also goes to the outbox."""
+        if self.view.witness is not None:
+            self.view.witness.noted(step_id, at, action, detail)
         entry = Entry(f"{self.before.key}:{self.transition}:{self._next_entry}", at, step_id, action, detail)
         self._next_entry += 1
         self.history.append(entry)
         if action not in PRIVATE_ACTIONS:
             self.outbox.append(entry)
 
+    def judge(self, key: str, step_id: str, at: int, checks: Sequence[Mapping[str, Any]]) -> None:
+        """Keep what a gate said: of the start under "", of a send under its step and visit; the last answer of each."""
+        if self.view.witness is not None:
+            self.view.witness.judged(step_id, at, checks)
+        self.gates.pop(key, None)
+        self.gates[key] = judged(checks)
+        while len(self.gates) > GATES_KEPT:
+            del self.gates[next(iter(self.gates))]
+
     def remember(self, entry: Entry) -> None:
         """Write history only: the log has this entry already."""
         self.history.append(entry)
 
-    def enter(self, step_id: str) -> int:
+    def enter(self, step_id: str, at: int) -> int:
         """Stand on a step; returns which visit this is."""
+        if self.view.witness is not None:
+            self.view.witness.entered(step_id, at)
         visit = self.visits.get(step_id, 0) + 1
         self.visits[step_id] = visit
         self.step_id = step_id
@@ -136,8 +152,7 @@ class Walk:
         self.deadline_at = None
         self.retry_at = None
         self.ended_at = at
-        window = self.before.goal.window_ms if self.before.goal else 0
-        self.open_until = self.before.started_at + window if self.before.goal and not self.goals else at
+        self.open_until = max(at, _windows_end(self))
 
     def facts(self, event: Mapping[str, Any] | None, now: int) -> Facts:
         """What a condition may look at now. `event` None: the triggering one."""
@@ -227,6 +242,8 @@ class Walk:
             exit_reason=self.exit_reason,
             failed_step_id=self.failed_step_id,
             refusal=self.refusal,
+            holdout_share=self.holdout_share,
+            gates=self.gates,
             parked=self.parked,
             attempts=self.attempts,
             last_error=self.last_error,
@@ -239,15 +256,43 @@ class Walk:
         return self.view.received(step_id, status)
 
 
-def reach_goal(walk: Walk, event_id: str, at: int, noted_at: int) -> None:
-    """Note the first conversion within the window."""
-    goal: Goal | None = walk.before.goal
-    if goal is None or walk.goals or at > walk.before.started_at + goal.window_ms:
-        return
-    walk.goals = (GoalReached(event_id, at),)
-    walk.note(noted_at, walk.step_id, "goal.reached", {"eventId": event_id, "eventName": goal.event_name})
-    if walk.ended_at is not None:
-        walk.open_until = walk.ended_at
+def reach_goals(walk: Walk, event_id: str, event_name: str, at: int, noted_at: int) -> bool:
+    """Credit an event to the journey's goal and to the arms whose window holds it; whether that changed anything.
+
+    Both ends of a window are in it. Each goal counts once, at the least moment of an event that qualifies, so
+    events that come late or in another order give the same. Source: statistics design 5.1.
+    """
+    goal, started_at = walk.before.goal, walk.before.started_at
+    moved = is_new = False
+    if goal is not None and event_name == goal.event_name and started_at <= at <= started_at + goal.window_ms:
+        is_new = not walk.goals
+        if is_new or at < walk.goals[0].at:
+            walk.goals = (GoalReached(event_id, at),)
+            moved = True
+    credited: list[dict[str, str]] = []
+    for step_id, arm in walk.arms.items():
+        own = arm.goal
+        if own is None or event_name != own.event_name or not arm.routed_at <= at <= arm.routed_at + own.window_ms:
+            continue
+        if arm.converted_at is None:
+            credited.append({"stepId": step_id, "armId": arm.arm_id})
+        if arm.converted_at is None or at < arm.converted_at:
+            walk.arms[step_id] = replace(arm, converted_at=at)
+            moved = True
+    if is_new or credited:
+        detail: dict[str, Any] = {"eventId": event_id, "eventName": event_name}
+        if credited:
+            detail["arms"] = credited
+        walk.note(noted_at, walk.step_id, "goal.reached", detail)
+    return moved
+
+
+def _windows_end(walk: Walk) -> int:
+    """One millisecond behind the latest window in which an event may still count; 0 where none may."""
+    goal = walk.before.goal
+    ends = [walk.before.started_at + goal.window_ms + 1] if goal is not None else []
+    ends += [arm.routed_at + arm.goal.window_ms + 1 for arm in walk.arms.values() if arm.goal is not None]
+    return max(ends, default=0)
 
 
 def choose(walk: Walk, step_id: str, choice: ArmChoice) -> None:

@@ -29,7 +29,7 @@ from services.domain.journey.model import (
 from services.domain.journey.step_checks import Catalogue, CommunicationInfo, step_faults
 from services.domain.journey.walks import Out, cycles, reached_from, reversed_edges
 
-__all__ = ["Catalogue", "CommunicationInfo", "faults_of", "not_yet_supported", "ways_out"]
+__all__ = ["Catalogue", "CommunicationInfo", "faults_of", "ways_out"]
 
 MAX_NAMED = 100  # steps of a cycle that its message names; a longer one is cut in the middle
 
@@ -46,19 +46,6 @@ def faults_of(graph: Graph, catalogue: Catalogue) -> list[Fault]:
     for i, step in enumerate(graph.steps):
         faults.extend(by_step.get(i, ()))
         faults.extend(step_faults(step, f"/steps/{i}", catalogue, sends))
-    return faults
-
-
-def not_yet_supported(graph: Graph) -> list[Fault]:
-    """The step kinds and settings of the contract that this version reads and checks but cannot run."""
-    faults = []
-    for i, step in enumerate(graph.steps):
-        at = f"/steps/{i}"
-        match step:
-            case Trigger(mode="audience_entry" | "schedule" as mode):
-                faults.append(_unsupported(f"{at}/mode", f"Triggers of mode {mode}"))
-            case _:
-                pass
     return faults
 
 
@@ -157,7 +144,3 @@ def _journey_faults(catalogue: Catalogue) -> list[Fault]:
         message = f"There is no trigger contract {shown(contract)}."
         faults.append(Fault("/triggerContractId", "trigger_contract_not_found", message))
     return faults
-
-
-def _unsupported(at: str, what: str) -> Fault:
-    return Fault(at, "not_yet_supported", f"{what} cannot be run by this version yet.")

@@ -125,7 +125,10 @@ UNWRITTEN = Or(())
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """Where people come in. `mode`: event, audience_entry, schedule, manual."""
+    """Where people come in. `mode`: event, audience_entry, schedule, manual.
+
+    Of a schedule, `at` is an instant; `local_at` is what clocks in the zone show then, in ms as if that were UTC.
+    """
 
     id: str
     mode: str
@@ -133,6 +136,7 @@ class Trigger:
     filter: Predicate | None = None
     backfill: bool = True
     at: int | None = None
+    local_at: int | None = None
     rrule: str | None = None
     timezone: str | None = None
 

@@ -46,7 +46,7 @@ from services.domain.journey.model import (
 )
 from services.domain.journey.paths import BadPath, Path, read_path, read_rooted_path
 from services.domain.journey.reading_predicate import read_predicate
-from services.domain.times import DAY_MS, parse_offset
+from services.domain.times import DAY_MS, parse_offset, parse_time
 
 __all__ = ["read_path", "read_predicate", "read_settings", "read_steps"]
 
@@ -56,6 +56,7 @@ METHODS = ("POST", "PUT", "PATCH", "GET", "DELETE")
 MAX_WEIGHT = 1e9
 MAX_RETRIES = 20
 _LOCAL_TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+_LOCAL_DATE_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?")  # no offset
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")  # no line break: it would begin another header
 _URL = re.compile(r"(?:[^\x00-\x20\x7f][^\x00-\x1f\x7f]*)?")
@@ -160,17 +161,26 @@ def _trigger_audience(members: Members, key: str) -> Step:
 
 
 def _trigger_schedule(members: Members, key: str) -> Step:
+    written = members.take("at")
+    is_local = isinstance(written, str) and _LOCAL_DATE_TIME.fullmatch(written) is not None
+    at = members.parsed("at", _face if is_local else parse_time)
     step = Trigger(
         key,
         "schedule",
         members.text("next"),
         filter=_condition(members, "filter"),
-        at=members.time("at"),
+        at=None if is_local else at,
+        local_at=at if is_local else None,
         rrule=members.text("rrule", least=1, most=1_000),
         timezone=members.zone("timezone"),
     )
     _at_most_one(members, "at", "rrule")
     return step
+
+
+def _face(text: str) -> int:
+    """What clocks show, as if they showed UTC. Raises BadTime."""
+    return parse_time(f"{text}{'' if text.count(':') == 2 else ':00'}Z")
 
 
 def _wait_duration(members: Members, key: str) -> Step:

@@ -34,6 +34,7 @@ from services.domain.journey.model import (
     WaitUntilTime,
     Webhook,
 )
+from services.domain.journey.recurrence import BadRule, read_rule
 
 _WEB = re.compile(
     r"https?://[^/?#\s]|.*\{[{%]", re.IGNORECASE | re.DOTALL
@@ -140,8 +141,13 @@ def condition_faults(
 
 
 def _trigger(step: Trigger, at: str, catalogue: Catalogue) -> Iterator[Fault]:
-    if step.mode == "schedule" and step.at is None and step.rrule is None:
+    if step.mode == "schedule" and step.at is None and step.local_at is None and step.rrule is None:
         yield Fault(at, "schedule_missing", "A scheduled trigger needs at or rrule.")
+    if step.rrule is not None:
+        try:
+            read_rule(step.rrule)
+        except BadRule as refusal:
+            yield Fault(f"{at}/rrule", "invalid_schedule", str(refusal))
     if step.mode == "audience_entry" and catalogue.audience_id is None:
         yield Fault(
             "/audienceId", "audience_missing", "A trigger on entering the audience needs the journey's audience."

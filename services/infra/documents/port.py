@@ -39,6 +39,7 @@ class Collection(Generic[T]):
     revision: str = "revision"
     epoch: str | None = None
     indexes: tuple[Index, ...] = ()
+    schema: int = 1  # rises when an older reader would misread a document: it leaves newer ones alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,10 @@ class StoreUnavailable(Exception):
     """The store cannot take or answer this now (full disk, lost server); nothing was acknowledged."""
 
 
+class NotMigrated(StoreUnavailable):
+    """The store lacks collections or indexes: `journeys migrate` has not run, or an older one has."""
+
+
 class StaleRevision(Exception):
     """A guarded write met another revision than the one it was made from."""
 
@@ -110,7 +115,16 @@ class Documents(Protocol):
     """A document store. All methods may raise StoreUnavailable."""
 
     async def open(self, collections: Sequence[Collection[Any]]) -> None:
-        """Make the collections and indexes known (and, in the embedded store, present). Idempotent."""
+        """Make the collections and indexes known (and, in the embedded store, present). Idempotent.
+
+        Raises NotMigrated, naming what is missing, where `migrate` has to come first.
+        """
+
+    async def migrate(self, collections: Sequence[Collection[Any]]) -> list[str]:
+        """Make the collections and indexes present, and drop indexes of ours that are declared no more. Idempotent.
+
+        What was changed, a line each. An operator's step: no service calls it.
+        """
 
     async def get(self, collection: Collection[T], key: str) -> T | None:
         """The document of that key, or None."""
@@ -173,6 +187,12 @@ class Documents(Protocol):
         self, collection: Collection[T], index: str, equals: Sequence[Value] = ()
     ) -> Mapping[Value, int]:
         """How many documents there are for each value of the index field after `equals`."""
+
+    async def scrub(self) -> bool:
+        """Make what was deleted or replaced before this call unreadable in the store's own files as well.
+
+        False where the machinery keeps its pages as it likes (a server); no read finds it there either.
+        """
 
     async def close(self) -> None:
         """Finish what was acknowledged and let go."""

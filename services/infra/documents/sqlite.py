@@ -67,6 +67,11 @@ class SqliteDocuments:
         await self._write(_bring_up, tables)
         self._tables.update({table.collection.name: table for table in tables})
 
+    async def migrate(self, collections: Sequence[Collection[Any]]) -> list[str]:
+        """See the port. Opening does it: one process has the file."""
+        await self.open(collections)
+        return []
+
     async def get(self, collection: Collection[T], key: str) -> T | None:
         """See the port."""
         table = self._table(collection)
@@ -174,6 +179,14 @@ class SqliteDocuments:
     ) -> Mapping[Value, int]:
         """See the port."""
         return await self._read(counts_by(self._table(collection), index, equals))
+
+    async def scrub(self) -> bool:
+        """See the port. The whole file is written anew: see `Engine.scrub`."""
+        try:
+            await self._engine.scrub()
+        except Unavailable as error:
+            raise StoreUnavailable(str(error)) from error
+        return True
 
     async def close(self) -> None:
         """See the port; what was acknowledged is on the disk already."""

@@ -51,13 +51,13 @@ _OVER_THE_NETWORK: Final = (
 )
 
 
-def connect(address: str) -> grpc.aio.Channel:
+def connect(address: str, *, max_answer_bytes: int = MAX_MESSAGE_BYTES) -> grpc.aio.Channel:
     """A channel to `unix:/path`, `host:port` or `dns:///host:port` (all its addresses in turn).
 
     A call without a timeout gets 10 s. UNAVAILABLE is retried, with jitter and at most three times, for methods
     whose idempotency_level is IDEMPOTENT or NO_SIDE_EFFECTS. Nothing is connected until the first call.
     """
-    return _Channel(address)
+    return _Channel(address, max_answer_bytes)
 
 
 async def wait_ready(channel: grpc.aio.Channel, timeout: float) -> None:
@@ -105,11 +105,12 @@ def service_config() -> dict[str, Any]:
 class _Channel(grpc.aio.Channel):
     """A grpc.aio channel whose calls get a deadline and metadata."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, max_answer_bytes: int) -> None:
         self.address = address
         local = address.startswith("unix:")
         config = service_config() if local else {**service_config(), "loadBalancingConfig": [{"round_robin": {}}]}
-        options = (*_OPTIONS, *(() if local else _OVER_THE_NETWORK), ("grpc.service_config", json.dumps(config)))
+        sizes = dict(_OPTIONS) | {"grpc.max_receive_message_length": max_answer_bytes}
+        options = (*sizes.items(), *(() if local else _OVER_THE_NETWORK), ("grpc.service_config", json.dumps(config)))
         self._inner = grpc.aio.insecure_channel(address, options=options)
 
     async def close(self, grace: float | None = None) -> None:

@@ -3,24 +3,27 @@
 For health checks of containers, where nothing else speaks gRPC. Exit status 0: serving; 1: not, or not reached.
 """
 
+import asyncio
 import sys
 
-import grpc
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from grpc_health.v1.health_pb2_grpc import HealthStub
+from services.infra.grpc.channel import connect, ping
 
 SECONDS = 3.0
 
 
-def is_serving(address: str, timeout: float = SECONDS) -> bool:
+async def is_serving(address: str, timeout: float = SECONDS) -> bool:
     """Whether the whole server at `address` says SERVING within `timeout` seconds."""
-    with grpc.insecure_channel(address) as channel:
-        try:
-            answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=timeout)
-        except grpc.RpcError:
-            return False
-    return bool(answer.status == HealthCheckResponse.SERVING)
+    channel = connect(address)
+    try:
+        async with asyncio.timeout(timeout):
+            await ping(channel)
+    except Exception:  # noqa: BLE001  # whatever it is, it is no answer
+        return False
+    else:
+        return True
+    finally:
+        await channel.close()
 
 
 if __name__ == "__main__":
-    sys.exit(0 if is_serving(sys.argv[1]) else 1)
+    sys.exit(0 if asyncio.run(is_serving(sys.argv[1])) else 1)

@@ -49,8 +49,20 @@ class Place:
     offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What became of an erase: how many records are gone, and until when (ms UTC) those stay that cannot go."""
+
+    count: int
+    retained_until: int | None = None
+
+
 class LogUnavailable(Exception):
     """The log cannot take or give records now; nothing was acknowledged."""
+
+
+class NoTopics(LogUnavailable):
+    """The log lacks topics, or has them with other partitions: `journeys migrate` has not run, or an older one has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +101,16 @@ class Log(Protocol):
     partitions: int
 
     async def open(self, topics: Sequence[Topic]) -> None:
-        """Make the topics known (and, in the embedded log, present). Idempotent."""
+        """Make the topics known (and, in the embedded log, present). Idempotent.
+
+        Raises NoTopics, naming what is missing, where `migrate` has to come first.
+        """
+
+    async def migrate(self, topics: Sequence[Topic]) -> list[str]:
+        """Make the topics present. Idempotent; raises ValueError where one has other partitions.
+
+        What was changed, a line each. An operator's step: no service calls it.
+        """
 
     async def append(self, topic: str, records: Sequence[Record]) -> list[Place]:
         """Append all, in order within a key; durable on return."""
@@ -102,6 +123,25 @@ class Log(Protocol):
 
     async def read(self, topic: str, partition: int, offset: int, limit: int) -> list[Stored]:
         """Records from `offset` on without a group; short when there are no more (gaps are possible: compaction)."""
+
+    async def erase(self, topic: str, places: Sequence[Place]) -> Erased:
+        """Remove these records for ever; their offsets are not given again, those not there are passed over.
+
+        A log that cannot remove single records removes none and says when its retention has removed whatever is in
+        the topic now; it says so for no places as well, so that nobody reads a topic in vain.
+        """
+
+    async def trim(self, topic: str, before: int) -> int:
+        """Remove what was appended before that moment (ms UTC) and committed by every group; how many went.
+
+        0 where the log has a retention of its own. ValueError for a compacted topic.
+        """
+
+    async def scrub(self) -> bool:
+        """Make what was erased, trimmed or compacted before this call unreadable in the log's own files as well.
+
+        False where the machinery keeps its files as it likes (a broker).
+        """
 
     async def close(self) -> None:
         """Finish what was acknowledged and let go."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import apsw
 
 from services.infra.log import sqlite_positions
-from services.infra.log.port import Listener, LogUnavailable, Place, Record, Stored, Topic, partition_of
+from services.infra.log.port import Erased, Listener, LogUnavailable, Place, Record, Stored, Topic, partition_of
 from services.infra.log.sqlite_positions import Positions
 from services.infra.log.sqlite_subscription import SqliteSubscription
 from services.infra.log.sqlite_table import Line, TopicTable, one
@@ -25,6 +25,7 @@ ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
 COMMIT_SECONDS = 1.0
+TRIMMED_AT_ONCE = 1_000
 TAIL_BYTES = 2 << 20  # for each topic that somebody reads
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,23 @@ class _Appended:
     topic: "TopicState"
     first: int
     lines: Sequence[Line]
+
+
+@dataclass(frozen=True, slots=True)
+class _Erase:
+    """What one caller erases: (partition, offset) of each record."""
+
+    table: TopicTable
+    places: Sequence[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Trim:
+    """A part of a topic that may go: up to a number, and in each partition below an offset (None: no bound)."""
+
+    table: TopicTable
+    last: int
+    limits: Sequence[int | None]
 
 
 @dataclass(slots=True, eq=False)
@@ -86,6 +104,11 @@ class SqliteLog:
         new = [TopicTable(topic.name, topic.compacted) for topic in topics if topic.name not in self._topics]
         for table, (seq, ends) in zip(new, await self._write(self._create, new), strict=True):
             self._topics.setdefault(table.topic, TopicState(table, ends, Tail(seq, TAIL_BYTES)))
+
+    async def migrate(self, topics: Sequence[Topic]) -> list[str]:
+        """See the port. Opening does it: one process has the file."""
+        await self.open(topics)
+        return []
 
     async def append(self, topic: str, records: Sequence[Record]) -> list[Place]:
         """See the port. The records of one call are written all or not at all."""
@@ -136,6 +159,42 @@ class SqliteLog:
         if limit < 1:
             return []
         return await self.query(lambda connection: table.in_partition(connection, partition, offset, limit))
+
+    async def erase(self, topic: str, places: Sequence[Place]) -> Erased:
+        """See the port. Whoever reads along may still be given what was erased before they came to it."""
+        state = self.state_of(topic)
+        if not places:
+            return Erased(0)
+        item = _Erase(state.table, [(place.partition, place.offset) for place in places])
+        return Erased(await self._write(_erase, item, rows=len(places)))
+
+    async def trim(self, topic: str, before: int) -> int:
+        """See the port; in small transactions, between which others write."""
+        state = self.state_of(topic)
+        if state.table.is_compacted:
+            raise ValueError(f"a compacted topic is not trimmed: {topic!r}")
+        await self.flush()
+        last = await self.query(lambda connection: state.table.last_before(connection, before))
+        readers = {reader.group for reader in state.readers}
+        limits = await self.query(
+            lambda connection: sqlite_positions.least(connection, topic, self.partitions, readers)
+        )
+        removed = 0
+        while last is not None:
+            part = await self._write(_trim, _Trim(state.table, last, limits), rows=TRIMMED_AT_ONCE)
+            removed += part
+            if part < TRIMMED_AT_ONCE:
+                break
+        return removed
+
+    async def scrub(self) -> bool:
+        """See the port; shared with the documents' where both are asked at once."""
+        self._check_open()
+        try:
+            await self._engine.scrub()
+        except Unavailable as error:
+            raise LogUnavailable(str(error)) from error
+        return True
 
     async def close(self) -> None:
         """See the port; positions committed so far are written."""
@@ -292,3 +351,13 @@ class SqliteLog:
         self._positions.settle(is_committed)
         if not is_committed:
             self._next = {}
+
+
+def _erase(connection: apsw.Connection, callers: Sequence[_Erase]) -> list[int]:
+    """A handler of the engine: how many records each caller erased."""
+    return [item.table.erase(connection, item.places) for item in callers]
+
+
+def _trim(connection: apsw.Connection, callers: Sequence[_Trim]) -> list[int]:
+    """A handler of the engine: how many records went for each caller."""
+    return [item.table.trim(connection, item.last, item.limits, TRIMMED_AT_ONCE) for item in callers]

@@ -5,7 +5,7 @@ whichever comes first. Losing one repeats records and loses none, so no commit w
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import apsw
 import msgspec
@@ -74,3 +74,20 @@ def read(connection: apsw.Connection, group: str, topic: str, partitions: int) -
     ).fetchone()
     known = msgspec.json.decode(str(rows[0]) if rows else "{}", type=dict[str, int])
     return [known.get(str(partition), 0) for partition in range(partitions)]
+
+
+def least(connection: apsw.Connection, topic: str, partitions: int, readers: Collection[str]) -> list[int | None]:
+    """For each partition how far every group has come that ever committed in the topic or reads it now; None: no group.
+
+    A group that has no position in a partition stands at its beginning.
+    """
+    rows = connection.execute(
+        "select json_group_array(json_array(group_name, partition, next)) from logmeta_positions where topic = ?",
+        (topic,),
+    ).fetchone()
+    known = msgspec.json.decode(str(rows[0]) if rows else "[]", type=list[tuple[str, int, int]])
+    positions = {(group, partition): offset for group, partition, offset in known}
+    groups = {group for group, _ in positions} | set(readers)
+    return [
+        min((positions.get((group, partition), 0) for group in groups), default=None) for partition in range(partitions)
+    ]

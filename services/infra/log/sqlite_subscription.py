@@ -152,6 +152,12 @@ class SqliteSubscription:
             if found:
                 return found
             if not any(parts) and not any(reading.is_behind for reading in self._readings):
+                if heads is None:
+                    # All that came is read, and what is missing up to the ends was erased before anybody came to it.
+                    for reading in self._readings:
+                        reading.positions = [
+                            max(pair) for pair in zip(reading.positions, reading.topic.ends, strict=True)
+                        ]
                 return []
 
     async def _read_file(self, limit: int) -> tuple[list[list[Numbered]], list[tuple[int, list[int]]]]:

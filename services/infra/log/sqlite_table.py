@@ -112,6 +112,43 @@ class TopicTable:
             (apsw.carray(tuple(texts)), b"".join(bodies)),
         )
 
+    def erase(self, connection: apsw.Connection, places: Sequence[tuple[int, int]]) -> int:
+        """Delete the records at (partition, offset); how many were there."""
+        connection.execute(
+            f"delete from {self.name} where seq in (select l.seq from json_each(?) p cross join {self.name} l"
+            f" on l.partition = p.value ->> 0 and l.offset = p.value ->> 1)",
+            (_json(places),),
+        )
+        return connection.changes()
+
+    def trim(self, connection: apsw.Connection, last: int, limits: Sequence[int | None], most: int) -> int:
+        """Delete up to `most` records numbered up to `last`, of each partition below its limit (None: all)."""
+        below = "ifnull(?2 ->> partition, 9223372036854775807)"
+        connection.execute(
+            f"delete from {self.name} where seq in (select seq from {self.name}"
+            f" where seq <= ?1 and offset < {below} order by seq limit ?3)",
+            (last, _json(list(limits)), most),
+        )
+        return connection.changes()
+
+    def last_before(self, connection: apsw.Connection, moment: int) -> int | None:
+        """The number of the last record appended before a moment (ms), None if there is none.
+
+        Numbers rise with time, and the time is in the body alone: a search by halves, two dozen records read.
+        """
+        low = int(one(connection, f"select ifnull(min(seq), 0) from {self.name}"))
+        high = self.last_seq(connection)
+        found: int | None = None
+        next_one = f"select count(*), body from (select body from {self.name} where seq >= ? order by seq limit 1)"
+        while low and low <= high:
+            middle = (low + high) // 2
+            (line,) = _lines(connection, next_one, (middle,))
+            if line[3] < moment:
+                found, low = line[0], line[0] + 1
+            else:
+                high = middle - 1
+        return found
+
     def in_order(self, connection: apsw.Connection, after: int, limit: int) -> list[tuple[int, Stored]]:
         """Records in the order of their appending, each with its number."""
         return [(line[0], self.stored(line)) for line in _lines(connection, self._in_order, (after, limit))]

@@ -37,6 +37,7 @@ from services.infra.sqlite.file import (
     lock_folder,
     memory_connection,
     reader_connection,
+    rewrite,
     writer_connection,
 )
 from services.infra.sqlite.group import Handler, Request, commit_group, describe, settle
@@ -63,6 +64,7 @@ CHECKPOINT_SECONDS = 0.25
 CHECKPOINT_PATIENCE_SECONDS = 5.0  # the longest pause after checkpoints that could not be finished
 JOURNAL_BYTES = 16 << 20
 JOURNAL_LIMIT_BYTES = 64 << 20
+SCRUB_TRIES = 100  # of emptying the journal, 100 ms each
 
 _ROW_IN_JOURNAL_BYTES = 3 * 4096  # a guess at the pages a row dirties: its own, and those of two indexes
 _LOOK_EVERY_BYTES = 1 << 20
@@ -117,6 +119,14 @@ class Engine(ABC):
         """Call `watcher` after each group, where handlers run: True committed, False all of it undone."""
         self._watchers.append(watcher)
 
+    async def scrub(self) -> None:
+        """Return once no byte of what was deleted or replaced before this call is left in the file or its journal.
+
+        The file is written anew, some 100 MB a second, while writers wait; calls that gathered share one rewrite.
+        Raises Unavailable: there was no room for the copy, or a reader did not let go of the journal.
+        """
+        await self._ask(Request(_scrubbed, None, 0, 0, self._loop.create_future()), self._submit_write)
+
     async def close(self) -> None:
         """Finish everything asked so far and let go of the file and the folder. Idempotent."""
         if not self._is_closed:
@@ -152,7 +162,10 @@ class _MemoryEngine(Engine):
         self._connection = memory_connection()
 
     def _submit_write(self, request: Request) -> None:
-        self._commit(self._connection, [request])
+        if request.run is _scrubbed:
+            rewrite(self._connection, None)
+        else:
+            self._commit(self._connection, [request])
         self._loop.call_soon(settle, [request])
 
     def _submit_read(self, request: Request) -> None:
@@ -218,10 +231,14 @@ class _FileEngine(Engine):
         goes_on = True
         while goes_on and (first := self._writes.get()) is not None:
             group, goes_on = self._gather(first)
-            self._commit(connection, group)
-            self._post(group)
-            self._is_dirty.set()
-            self._keep_journal_small(connection, group)
+            scrubs = [request for request in group if request.run is _scrubbed]
+            if writes := [request for request in group if request.run is not _scrubbed] if scrubs else group:
+                self._commit(connection, writes)
+                self._post(writes)
+                self._is_dirty.set()
+                self._keep_journal_small(connection, writes)
+            if scrubs:
+                self._scrub(connection, scrubs)
 
     def _gather(self, first: Request) -> tuple[list[Request], bool]:
         """The first request and all that came while the last commit ran; False after the last one ever."""
@@ -237,6 +254,30 @@ class _FileEngine(Engine):
             rows += request.rows
             size += request.size
         return group, True
+
+    def _scrub(self, connection: apsw.Connection, requests: list[Request]) -> None:
+        """Rewrite the file and empty the journal, which holds old pages as long as it is there."""
+        try:
+            with self._checkpointing:
+                rewrite(connection, self._path)
+                self._empty_journal(connection)
+        except TROUBLE as error:
+            for request in requests:
+                request.error = Unavailable(describe(error))
+        except Exception as error:  # noqa: BLE001  # the writer goes on whatever it is, and the callers are told
+            for request in requests:
+                request.error = error
+        self._is_dirty.set()
+        self._post(requests)
+
+    def _empty_journal(self, connection: apsw.Connection) -> None:
+        for _ in range(SCRUB_TRIES - 1):
+            try:
+                connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                return
+            except (apsw.BusyError, apsw.LockedError):
+                continue  # a reader was in it, for a statement's time; each try waits for 100 ms
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def _read_forever(self, connection: apsw.Connection) -> None:
         while (request := self._reads.get()) is not None:
@@ -309,6 +350,11 @@ class _FileEngine(Engine):
             except TROUBLE as error:
                 logger.warning("closing the store: %s", describe(error))
         os.close(self._lock)
+
+
+def _scrubbed(connection: apsw.Connection, items: Sequence[None]) -> list[None]:
+    """Stands for a rewrite of the file, which is no handler: it cannot run within a group's transaction."""
+    raise AssertionError("the writer sees to it itself")
 
 
 def _run_read(connection: apsw.Connection, request: Request) -> None:

@@ -48,9 +48,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 
 def servicer_of(app: Analytics) -> AnalyticsServicer:
-    ((_, servicer, _),) = app.servicers()
-    assert isinstance(servicer, AnalyticsServicer)
-    return servicer
+    return next(one for _, one, _ in app.servicers() if isinstance(one, AnalyticsServicer))
 
 
 async def audit_of(app: Analytics, journey: str = "act", **more: str) -> list[str]:

@@ -130,11 +130,12 @@ class TestCreate:
         listed = (await desk.authoring.journeys.page(WORKSPACE, 10, None)).items
         assert codes(again) == codes(listed[0])
 
-    async def test_what_cannot_run_yet_is_a_warning(self, desk: Desk) -> None:
-        """Read and checked, and named."""
-        step = {"id": "t", "type": "trigger", "mode": "schedule", "at": "2030-01-01T00:00:00Z", "next": "x"}
+    async def test_a_rule_that_is_none_is_a_warning(self, desk: Desk) -> None:
+        """Read, not followed: whether it ever fires is asked at publish."""
+        step = {"id": "t", "type": "trigger", "mode": "schedule", "next": "x"}
 
-        assert ["not_yet_supported"] == codes(await desk.draft(steps=[step, EXIT]))
+        assert ["invalid_schedule"] == codes(await desk.draft(steps=[{**step, "rrule": "FREQ=SECONDLY"}, EXIT]))
+        assert [] == codes(await desk.draft(steps=[{**step, "rrule": "FREQ=DAILY;UNTIL=20200101"}, EXIT]))
 
     async def test_a_large_draft_is_reviewed_like_a_small_one(self, desk: Desk) -> None:
         """Beside the loop."""

@@ -62,12 +62,16 @@ class TestRefusals:
         assert ("/steps/0/communicationId", "send_step_uses_transactional_comm") in found(refused)
         assert ("/steps/2", "unreachable_step") in found(refused)
 
-    async def test_what_cannot_run_yet(self, desk: Desk) -> None:
-        """not_yet_supported where that is all; graph_invalid with other faults beside it."""
-        step = {"id": "t", "type": "trigger", "mode": "schedule", "at": "2030-01-01T00:00:00Z", "next": "x"}
+    async def test_a_schedule_that_never_fires(self, desk: Desk) -> None:
+        """A moment behind us, a rule without a moment, one that spins for ever: each at its member."""
+        step = {"id": "t", "type": "trigger", "mode": "schedule", "next": "x"}
 
-        assert "not_yet_supported" == (await refusal(desk, [step, EXIT])).reason
-        assert "graph_invalid" == (await refusal(desk, [{**step, "next": "y"}, EXIT])).reason
+        assert {("/steps/0/at", "schedule_past")} == found(
+            await refusal(desk, [{**step, "at": "2020-01-01T00:00:00Z"}, EXIT])
+        )
+        for rule in ("FREQ=DAILY;UNTIL=20200101", "FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30"):
+            refused = await refusal(desk, [{**step, "rrule": rule}, EXIT])
+            assert {("/steps/0/rrule", "invalid_schedule")} == found(refused)
 
     async def test_templates(self, desk: Desk) -> None:
         """Liquid inside steps is compiled; that of a communication too, were it to get past its own check."""

@@ -137,6 +137,34 @@ def test_stats(run: Run) -> None:
     ) == ran.out
 
 
+def test_a_recount_that_agrees(run: Run) -> None:
+    """What was counted."""
+    found = {
+        "agrees": True, "facts": 3, "executions": 2, "withoutExecution": 1, "counts": 12, "differences": [],
+    }  # fmt: skip
+    ran = run("stats", "recount", "a", transport=answering("POST", "/api/journeys/a/stats/recount", found))
+
+    assert 0 == ran.status
+    assert "counts compared" in ran.out
+
+
+def test_a_recount_that_does_not_fails(run: Run) -> None:
+    """Naming the first count that differs."""
+    difference = {"source": "facts", "what": "steps/mail/executed", "stored": 5, "counted": 4}
+    found = {
+        "agrees": False, "facts": 3, "executions": 3, "withoutExecution": 0, "counts": 12, "differences": [difference],
+    }  # fmt: skip
+    ran = run("stats", "recount", "a", transport=answering("POST", "/api/journeys/a/stats/recount", found))
+
+    assert 1 == ran.status
+    assert "steps/mail/executed is stored as 5, and 4 by facts" in ran.err
+
+
+def test_stats_do_nothing_else(run: Run) -> None:
+    """A second name needs `recount` before it."""
+    assert 2 == run("stats", "a", "b").status
+
+
 def test_audit(run: Run) -> None:
     """Details as one line of JSON."""
     rows = [{"timestamp": "T", "actor": "system", "action": "send.executed", "metadata": {"stepId": "welcome"}}]
@@ -276,73 +304,6 @@ class TestWorkspaceCreate:
 
         assert "project key  pk_1\nname         Shop\nowner        u\nsession      secret\n" == ran.out
         assert "Bearer one" == transport.calls[0].headers["authorization"]
-
-
-class TestNotYet:
-    """What the server does not do yet is said, never made up."""
-
-    @pytest.mark.parametrize(
-        ("arguments", "route"),
-        [
-            (
-                ["simulate", "a", "--subject", "u", "--version", "2", "--override", "holdout"],
-                "/api/journeys/a/simulate",
-            ),
-            (["pinpoint", "translate", "FILE", "-o", "OUT"], "/api/journeys/internal/translate-pinpoint"),
-            (["bundle", "import", "FILE", "--dry-run"], "/api/journeys/internal/import-bundle"),
-        ],
-    )
-    def test_the_servers_answer_is_the_commands(
-        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], route: str
-    ) -> None:
-        """501 not_implemented, exit status 1."""
-        monkeypatch.setenv("SYNC_API_KEY", "k")
-        (tmp_path / "file.json").write_text("{}")
-        transport = MockTransport()
-        transport.on("POST", route, answer=lambda asked: problem(501, "not_implemented", "Not built yet."))
-        paths = {"FILE": str(tmp_path / "file.json"), "OUT": str(tmp_path / "out.json")}
-        ran = run(*(paths.get(argument, argument) for argument in arguments), transport=transport)
-
-        assert (1, "", "journeys: 501 not_implemented: Not built yet.\n") == (ran.status, ran.out, ran.err)
-        assert not (tmp_path / "out.json").exists()
-
-    @pytest.mark.parametrize("verb", ["export", "diff"])
-    def test_bundles_of_our_own_are_not_there(self, run: Run, verb: str) -> None:
-        """No route to ask, the same answer."""
-        ran = run("bundle", verb, "x.json")
-
-        assert 1 == ran.status
-        assert ran.err.startswith("journeys: not_implemented")
-
-
-def test_a_simulation_is_printed_as_it_went(run: Run) -> None:
-    """For the server that will do it."""
-    result = {
-        "journeyId": "a",
-        "version": "draft",
-        "outcome": "completed",
-        "trace": [
-            {
-                "at": "T",
-                "stepId": "welcome",
-                "decision": "skipped",
-                "reason": "opt_out",
-                "checks": [{"check": "suppression", "passed": True}, {"check": "opt_out", "passed": False}],
-                "rendered": {"subject": "Hi A***"},
-            }
-        ],
-    }
-    transport = answering("POST", "/api/journeys/a/simulate", result)
-    ran = run("simulate", "a", "--attributes", '{"plan": "pro"}', "--event", '{"type": "t"}', transport=transport)
-
-    assert (
-        "completed  a version draft\n"
-        "├─ T  welcome: skipped (opt_out)\n"
-        "│    passed: suppression\n"
-        "│    refused: opt_out\n"
-        "│    subject: Hi A***\n"
-    ) == ran.out
-    assert {"subjectAttributes": {"plan": "pro"}, "event": {"type": "t"}} == transport.calls[0].json()
 
 
 class TestConfigCheck:

@@ -26,6 +26,7 @@ COMMANDS = [
     "stats",
     "audit",
     "simulate",
+    "test",
     "events",
     "subjects",
     "pinpoint",

@@ -32,6 +32,7 @@ CALLS: list[tuple[Asking, str, Any]] = [
     (lambda c: c.journeys.step_stats("a"), "GET /api/journeys/a/step-stats", None),
     (lambda c: c.journeys.branch_performance("a"), "GET /api/journeys/a/branch-performance", None),
     (lambda c: c.journeys.calibrated_impact("a"), "GET /api/journeys/a/calibrated-impact", None),
+    (lambda c: c.journeys.recount_stats("a"), "POST /api/journeys/a/stats/recount", None),
     (lambda c: c.journeys.simulate("a", {"subjectId": "u"}), "POST /api/journeys/a/simulate", {"subjectId": "u"}),
     (lambda c: c.journeys.why("a", end_user_id="u"), "GET /api/journeys/a/why?endUserId=u", None),
     (

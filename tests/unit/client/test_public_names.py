@@ -52,6 +52,7 @@ METHODS = {
         "list",
         "pause",
         "publish",
+        "recount_stats",
         "resume",
         "simulate",
         "step_stats",

@@ -106,7 +106,7 @@ def test_a_service_is_asked_whether_it_is_well(name: str) -> None:
 def test_a_pod_sets_only_variables_that_are_read(name: str) -> None:
     config = next(one["data"] for one in everything() if one["kind"] == "ConfigMap")
     (container,) = pods()[name]["spec"]["containers"]
-    assert {variable["name"] for variable in container["env"]} | set(config) <= KNOWN
+    assert {variable["name"] for variable in container["env"]} | set(config) <= KNOWN | {"POD", "LOG"}
 
 
 def test_no_secret_is_written_down() -> None:
@@ -114,8 +114,10 @@ def test_no_secret_is_written_down() -> None:
     for pod in pods().values():
         for container in pod["spec"]["containers"]:
             for variable in container["env"]:
-                if variable["name"] in ("JOURNEYS_STORE", "JOURNEYS_LOG", "SYNC_API_KEY"):
+                if variable["name"] in ("JOURNEYS_STORE", "LOG", "SYNC_API_KEY"):
                     assert "secretKeyRef" in variable["valueFrom"]
+                elif variable["name"] == "JOURNEYS_LOG":
+                    assert "secretKeyRef" in variable.get("valueFrom", {}) or variable["value"].startswith("$(LOG)")
 
 
 def test_the_public_gateway_has_no_key_to_the_internal_routes() -> None:

@@ -10,19 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.domain.errors import Fault
-from services.domain.journey.graph import faults_of, not_yet_supported, ways_out
+from services.domain.journey.graph import faults_of, ways_out
 from services.domain.journey.model import Exit, Graph
-from services.domain.journey.reading import read_settings
 from tests.unit.domain.journey.making import (
-    ALL_SETTINGS,
-    ALL_STEPS,
     CATALOGUE,
     end,
     found,
     graph_of,
     send,
     split,
-    steps_of,
     wait,
 )
 
@@ -150,20 +146,6 @@ def test_all_faults_come_together_in_the_order_of_the_steps() -> None:
     }
     assert expected == set(faults)
     assert [path.split("/")[:3] for path, _ in faults] == sorted(path.split("/")[:3] for path, _ in faults)
-
-
-def test_what_cannot_be_run_yet_is_said() -> None:
-    """Each step kind and setting whose part has not landed, at its member; everything else passes."""
-    loaded, _ = read_settings(ALL_SETTINGS)
-    graph = Graph(steps_of(*ALL_STEPS), loaded)
-    index = {step["id"]: i for i, step in enumerate(ALL_STEPS)}
-
-    modes = [f"/steps/{index[key]}/mode" for key in ("t2", "t3", "t4")]
-    expected = {*modes}
-    faults = not_yet_supported(graph)
-    assert expected == {fault.path for fault in faults}
-    assert {"not_yet_supported"} == {fault.code for fault in faults}
-    assert [] == not_yet_supported(graph_of(send(), end()))
 
 
 def test_ten_thousand_steps_are_checked_below_the_recursion_limit() -> None:

@@ -275,6 +275,7 @@ class Version(_message.Message):
     TRIGGER_CONTRACT_VERSION_AT_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     COMMUNICATIONS_FIELD_NUMBER: _builtins.int
+    RESET_ARMS_FIELD_NUMBER: _builtins.int
     journey_id: _builtins.str
     version: _builtins.int
     published_at_ms: _builtins.int
@@ -288,6 +289,10 @@ class Version(_message.Message):
     @_builtins.property
     def communications(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """communication id -> the version that was pinned."""
+
+    @_builtins.property
+    def reset_arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmReset]:
+        """Arms that count anew from this version on."""
 
     def __init__(
         self,
@@ -303,10 +308,11 @@ class Version(_message.Message):
         trigger_contract_version_at: _builtins.str | None = ...,
         name: _builtins.str = ...,
         communications: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        reset_arms: _abc.Iterable[Global___ArmReset] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_audience_id", b"_audience_id", "_trigger_contract_id", b"_trigger_contract_id", "_trigger_contract_version_at", b"_trigger_contract_version_at", "audience_id", b"audience_id", "trigger_contract_id", b"trigger_contract_id", "trigger_contract_version_at", b"trigger_contract_version_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audience_id", b"_audience_id", "_trigger_contract_id", b"_trigger_contract_id", "_trigger_contract_version_at", b"_trigger_contract_version_at", "audience_id", b"audience_id", "communications", b"communications", "journey_id", b"journey_id", "name", b"name", "published_at_ms", b"published_at_ms", "published_by", b"published_by", "settings_json", b"settings_json", "steps_json", b"steps_json", "trigger_contract_id", b"trigger_contract_id", "trigger_contract_version_at", b"trigger_contract_version_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audience_id", b"_audience_id", "_trigger_contract_id", b"_trigger_contract_id", "_trigger_contract_version_at", b"_trigger_contract_version_at", "audience_id", b"audience_id", "communications", b"communications", "journey_id", b"journey_id", "name", b"name", "published_at_ms", b"published_at_ms", "published_by", b"published_by", "reset_arms", b"reset_arms", "settings_json", b"settings_json", "steps_json", b"steps_json", "trigger_contract_id", b"trigger_contract_id", "trigger_contract_version_at", b"trigger_contract_version_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__audience_id: _TypeAlias = _typing.Literal["audience_id"]  # noqa: Y015
     _WhichOneofArgType__audience_id: _TypeAlias = _typing.Literal["_audience_id", b"_audience_id"]  # noqa: Y015
@@ -322,3 +328,25 @@ class Version(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trigger_contract_version_at) -> _WhichOneofReturnType__trigger_contract_version_at | None: ...
 
 Global___Version: _TypeAlias = Version  # noqa: Y015
+
+@_typing.final
+class ArmReset(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_ID_FIELD_NUMBER: _builtins.int
+    ARM_ID_FIELD_NUMBER: _builtins.int
+    step_id: _builtins.str
+    arm_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        step_id: _builtins.str = ...,
+        arm_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm_id", b"arm_id", "step_id", b"step_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArmReset: _TypeAlias = ArmReset  # noqa: Y015

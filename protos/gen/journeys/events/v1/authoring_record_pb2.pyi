@@ -146,6 +146,7 @@ class VersionRecord(_message.Message):
     TRIGGER_CONTRACT_FIELD_NUMBER: _builtins.int
     COMMUNICATIONS_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
+    RESET_ARMS_FIELD_NUMBER: _builtins.int
     journey_id: _builtins.str
     version: _builtins.int
     steps_json: _builtins.bytes
@@ -160,6 +161,10 @@ class VersionRecord(_message.Message):
     def communications(self) -> _containers.RepeatedCompositeFieldContainer[Global___PinnedCommunication]:
         """The pinned communications."""
 
+    @_builtins.property
+    def reset_arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmReset]:
+        """Arms that count anew from this version on, because its author asked for it."""
+
     def __init__(
         self,
         *,
@@ -171,10 +176,11 @@ class VersionRecord(_message.Message):
         trigger_contract: Global___PinnedContract | None = ...,
         communications: _abc.Iterable[Global___PinnedCommunication] | None = ...,
         name: _builtins.str = ...,
+        reset_arms: _abc.Iterable[Global___ArmReset] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_audience_id", b"_audience_id", "_trigger_contract", b"_trigger_contract", "audience_id", b"audience_id", "trigger_contract", b"trigger_contract"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audience_id", b"_audience_id", "_trigger_contract", b"_trigger_contract", "audience_id", b"audience_id", "communications", b"communications", "journey_id", b"journey_id", "name", b"name", "settings_json", b"settings_json", "steps_json", b"steps_json", "trigger_contract", b"trigger_contract", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_audience_id", b"_audience_id", "_trigger_contract", b"_trigger_contract", "audience_id", b"audience_id", "communications", b"communications", "journey_id", b"journey_id", "name", b"name", "reset_arms", b"reset_arms", "settings_json", b"settings_json", "steps_json", b"steps_json", "trigger_contract", b"trigger_contract", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__audience_id: _TypeAlias = _typing.Literal["audience_id"]  # noqa: Y015
     _WhichOneofArgType__audience_id: _TypeAlias = _typing.Literal["_audience_id", b"_audience_id"]  # noqa: Y015
@@ -186,6 +192,28 @@ class VersionRecord(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__trigger_contract) -> _WhichOneofReturnType__trigger_contract | None: ...
 
 Global___VersionRecord: _TypeAlias = VersionRecord  # noqa: Y015
+
+@_typing.final
+class ArmReset(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_ID_FIELD_NUMBER: _builtins.int
+    ARM_ID_FIELD_NUMBER: _builtins.int
+    step_id: _builtins.str
+    arm_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        step_id: _builtins.str = ...,
+        arm_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm_id", b"arm_id", "step_id", b"step_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArmReset: _TypeAlias = ArmReset  # noqa: Y015
 
 @_typing.final
 class PinnedContract(_message.Message):

@@ -33,6 +33,8 @@ class CommandRecord(_message.Message):
     ABORT_FIELD_NUMBER: _builtins.int
     RETRY_FIELD_NUMBER: _builtins.int
     PROFILE_CHANGED_FIELD_NUMBER: _builtins.int
+    LOOK_FIELD_NUMBER: _builtins.int
+    FORGET_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Dedupe identity; the reply is kept under it for 24 h."""
     workspace: _builtins.str
@@ -47,6 +49,10 @@ class CommandRecord(_message.Message):
     def retry(self) -> Global___ExecutionCommand: ...
     @_builtins.property
     def profile_changed(self) -> Global___ProfileChangedCommand: ...
+    @_builtins.property
+    def look(self) -> Global___LookCommand: ...
+    @_builtins.property
+    def forget(self) -> Global___ForgetCommand: ...
     def __init__(
         self,
         *,
@@ -58,12 +64,14 @@ class CommandRecord(_message.Message):
         abort: Global___ExecutionCommand | None = ...,
         retry: Global___ExecutionCommand | None = ...,
         profile_changed: Global___ProfileChangedCommand | None = ...,
+        look: Global___LookCommand | None = ...,
+        forget: Global___ForgetCommand | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "dispatch", b"dispatch", "profile_changed", b"profile_changed", "retry", b"retry", "start", b"start", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "dispatch", b"dispatch", "forget", b"forget", "look", b"look", "profile_changed", b"profile_changed", "retry", b"retry", "start", b"start", "what", b"what"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "dispatch", b"dispatch", "end_user_id", b"end_user_id", "id", b"id", "profile_changed", b"profile_changed", "retry", b"retry", "start", b"start", "what", b"what", "workspace", b"workspace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abort", b"abort", "dispatch", b"dispatch", "end_user_id", b"end_user_id", "forget", b"forget", "id", b"id", "look", b"look", "profile_changed", b"profile_changed", "retry", b"retry", "start", b"start", "what", b"what", "workspace", b"workspace"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["start", "dispatch", "abort", "retry", "profile_changed"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["start", "dispatch", "abort", "retry", "profile_changed", "look", "forget"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
@@ -77,11 +85,14 @@ class StartCommand(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
     journey_id: _builtins.str
     source: _builtins.str
-    """event, manual or internal."""
+    """event, manual, internal or schedule."""
     version: _builtins.int
     """Set where an event of somebody else's partition starts this subject: the version its contract was read from."""
+    at_ms: _builtins.int
+    """The moment the start belongs to, ms, where it is not that of its append: a schedule's."""
     @_builtins.property
     def event(self) -> _customer_event_pb2.CustomerEvent: ...
     def __init__(
@@ -91,13 +102,19 @@ class StartCommand(_message.Message):
         event: _customer_event_pb2.CustomerEvent | None = ...,
         source: _builtins.str = ...,
         version: _builtins.int | None = ...,
+        at_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "event", b"event", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms", "_version", b"_version", "at_ms", b"at_ms", "event", b"event", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_version", b"_version", "event", b"event", "journey_id", b"journey_id", "source", b"source", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms", "_version", b"_version", "at_ms", b"at_ms", "event", b"event", "journey_id", b"journey_id", "source", b"source", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__at_ms: _TypeAlias = _typing.Literal["at_ms"]  # noqa: Y015
+    _WhichOneofArgType__at_ms: _TypeAlias = _typing.Literal["_at_ms", b"_at_ms"]  # noqa: Y015
     _WhichOneofReturnType__version: _TypeAlias = _typing.Literal["version"]  # noqa: Y015
     _WhichOneofArgType__version: _TypeAlias = _typing.Literal["_version", b"_version"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__at_ms) -> _WhichOneofReturnType__at_ms | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__version) -> _WhichOneofReturnType__version | None: ...
 
 Global___StartCommand: _TypeAlias = StartCommand  # noqa: Y015
@@ -142,3 +159,58 @@ class ProfileChangedCommand(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ProfileChangedCommand: _TypeAlias = ProfileChangedCommand  # noqa: Y015
+
+@_typing.final
+class LookCommand(_message.Message):
+    """Whether the subject belongs to a journey's audience may have changed: it is looked at again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOURNEY_ID_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    IS_RECORDING_FIELD_NUMBER: _builtins.int
+    IS_BULK_FIELD_NUMBER: _builtins.int
+    journey_id: _builtins.str
+    due_ms: _builtins.int
+    """The alarm that rang, ms; absent: none did."""
+    is_recording: _builtins.bool
+    """A member is noted and does not enter."""
+    is_bulk: _builtins.bool
+    """Asked for a whole audience at a time, so what single events ask for comes first."""
+    def __init__(
+        self,
+        *,
+        journey_id: _builtins.str = ...,
+        due_ms: _builtins.int | None = ...,
+        is_recording: _builtins.bool = ...,
+        is_bulk: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "due_ms", b"due_ms"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms", "due_ms", b"due_ms", "is_bulk", b"is_bulk", "is_recording", b"is_recording", "journey_id", b"journey_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__due_ms: _TypeAlias = _typing.Literal["due_ms"]  # noqa: Y015
+    _WhichOneofArgType__due_ms: _TypeAlias = _typing.Literal["_due_ms", b"_due_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__due_ms) -> _WhichOneofReturnType__due_ms | None: ...
+
+Global___LookCommand: _TypeAlias = LookCommand  # noqa: Y015
+
+@_typing.final
+class ForgetCommand(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECEIPT_ID_FIELD_NUMBER: _builtins.int
+    receipt_id: _builtins.str
+    """The receipt to be made, unless the person is forgotten already."""
+    def __init__(
+        self,
+        *,
+        receipt_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipt_id", b"receipt_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetCommand: _TypeAlias = ForgetCommand  # noqa: Y015

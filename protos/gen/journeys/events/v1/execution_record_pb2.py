@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)journeys/events/v1/execution_record.proto\x12\x12journeys.events.v1\"\x94\x02\n\x0f\x45xecutionRecord\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tworkspace\x18\x02 \x01(\t\x12\x12\n\njourney_id\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x14\n\x0c\x65xecution_id\x18\x05 \x01(\t\x12\x13\n\x0bsubject_key\x18\x06 \x01(\t\x12\x13\n\x0b\x65nd_user_id\x18\x07 \x01(\t\x12\x15\n\rstarted_at_ms\x18\x08 \x01(\x03\x12\x31\n\x05state\x18\t \x01(\x0b\x32\".journeys.events.v1.ExecutionState\x12\x32\n\x07\x65ntries\x18\n \x03(\x0b\x32!.journeys.events.v1.HistoryRecord\"\xe0\x03\n\x0e\x45xecutionState\x12\x0e\n\x06status\x18\x01 \x01(\t\x12>\n\x06visits\x18\x02 \x03(\x0b\x32..journeys.events.v1.ExecutionState.VisitsEntry\x12@\n\x07results\x18\x03 \x03(\x0b\x32/.journeys.events.v1.ExecutionState.ResultsEntry\x12\x17\n\x0fwaiting_step_id\x18\x04 \x01(\t\x12\x12\n\ntransition\x18\x05 \x01(\x03\x12\x10\n\x08goals_ms\x18\x06 \x03(\x03\x12:\n\x04\x61rms\x18\x07 \x03(\x0b\x32,.journeys.events.v1.ExecutionState.ArmsEntry\x12\x16\n\x0e\x66\x61iled_step_id\x18\x08 \x01(\t\x1a-\n\x0bVisitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x1a.\n\x0cResultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aJ\n\tArmsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05value\x18\x02 \x01(\x0b\x32\x1d.journeys.events.v1.ArmChoice:\x02\x38\x01\"=\n\tArmChoice\x12\x0e\n\x06\x61rm_id\x18\x01 \x01(\t\x12\x0c\n\x04mode\x18\x02 \x01(\t\x12\x12\n\npropensity\x18\x03 \x01(\x01\"q\n\rHistoryRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\x0f\n\x07step_id\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x15\n\rmetadata_json\x18\x05 \x01(\x0c\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)journeys/events/v1/execution_record.proto\x12\x12journeys.events.v1\"\xe7\x02\n\x0f\x45xecutionRecord\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x11\n\tworkspace\x18\x02 \x01(\t\x12\x12\n\njourney_id\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x14\n\x0c\x65xecution_id\x18\x05 \x01(\t\x12\x13\n\x0bsubject_key\x18\x06 \x01(\t\x12\x13\n\x0b\x65nd_user_id\x18\x07 \x01(\t\x12\x15\n\rstarted_at_ms\x18\x08 \x01(\x03\x12\x31\n\x05state\x18\t \x01(\x0b\x32\".journeys.events.v1.ExecutionState\x12\x32\n\x07\x65ntries\x18\n \x03(\x0b\x32!.journeys.events.v1.HistoryRecord\x12\x31\n\x04goal\x18\x0b \x01(\x0b\x32\x1e.journeys.events.v1.GoalRecordH\x00\x88\x01\x01\x12\x15\n\rholdout_share\x18\x0c \x01(\x01\x42\x07\n\x05_goal\"E\n\nGoalRecord\x12\x12\n\nevent_name\x18\x01 \x01(\t\x12\x11\n\twindow_ms\x18\x02 \x01(\x03\x12\x10\n\x08since_ms\x18\x03 \x01(\x03\"\xa3\x04\n\x0e\x45xecutionState\x12\x0e\n\x06status\x18\x01 \x01(\t\x12>\n\x06visits\x18\x02 \x03(\x0b\x32..journeys.events.v1.ExecutionState.VisitsEntry\x12@\n\x07results\x18\x03 \x03(\x0b\x32/.journeys.events.v1.ExecutionState.ResultsEntry\x12\x17\n\x0fwaiting_step_id\x18\x04 \x01(\t\x12\x12\n\ntransition\x18\x05 \x01(\x03\x12\x10\n\x08goals_ms\x18\x06 \x03(\x03\x12:\n\x04\x61rms\x18\x07 \x03(\x0b\x32,.journeys.events.v1.ExecutionState.ArmsEntry\x12\x16\n\x0e\x66\x61iled_step_id\x18\x08 \x01(\t\x12\x17\n\x0f\x63urrent_step_id\x18\t \x01(\t\x12\x18\n\x0b\x65nded_at_ms\x18\n \x01(\x03H\x00\x88\x01\x01\x1a-\n\x0bVisitsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01\x1a.\n\x0cResultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1aJ\n\tArmsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05value\x18\x02 \x01(\x0b\x32\x1d.journeys.events.v1.ArmChoice:\x02\x38\x01\x42\x0e\n\x0c_ended_at_ms\"\xd6\x01\n\tArmChoice\x12\x0e\n\x06\x61rm_id\x18\x01 \x01(\t\x12\x0c\n\x04mode\x18\x02 \x01(\t\x12\x12\n\npropensity\x18\x03 \x01(\x01\x12\x13\n\x0bsnapshot_id\x18\x04 \x01(\t\x12\x14\n\x0crouted_at_ms\x18\x05 \x01(\x03\x12\x31\n\x04goal\x18\x06 \x01(\x0b\x32\x1e.journeys.events.v1.GoalRecordH\x00\x88\x01\x01\x12\x1c\n\x0f\x63onverted_at_ms\x18\x07 \x01(\x03H\x01\x88\x01\x01\x42\x07\n\x05_goalB\x12\n\x10_converted_at_ms\"q\n\rHistoryRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\x0f\n\x07step_id\x18\x03 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x04 \x01(\t\x12\x15\n\rmetadata_json\x18\x05 \x01(\x0c\x12\r\n\x05\x61\x63tor\x18\x06 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,17 +38,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTIONSTATE_ARMSENTRY']._loaded_options = None
   _globals['_EXECUTIONSTATE_ARMSENTRY']._serialized_options = b'8\001'
   _globals['_EXECUTIONRECORD']._serialized_start=66
-  _globals['_EXECUTIONRECORD']._serialized_end=342
-  _globals['_EXECUTIONSTATE']._serialized_start=345
-  _globals['_EXECUTIONSTATE']._serialized_end=825
-  _globals['_EXECUTIONSTATE_VISITSENTRY']._serialized_start=656
-  _globals['_EXECUTIONSTATE_VISITSENTRY']._serialized_end=701
-  _globals['_EXECUTIONSTATE_RESULTSENTRY']._serialized_start=703
-  _globals['_EXECUTIONSTATE_RESULTSENTRY']._serialized_end=749
-  _globals['_EXECUTIONSTATE_ARMSENTRY']._serialized_start=751
-  _globals['_EXECUTIONSTATE_ARMSENTRY']._serialized_end=825
-  _globals['_ARMCHOICE']._serialized_start=827
-  _globals['_ARMCHOICE']._serialized_end=888
-  _globals['_HISTORYRECORD']._serialized_start=890
-  _globals['_HISTORYRECORD']._serialized_end=1003
+  _globals['_EXECUTIONRECORD']._serialized_end=425
+  _globals['_GOALRECORD']._serialized_start=427
+  _globals['_GOALRECORD']._serialized_end=496
+  _globals['_EXECUTIONSTATE']._serialized_start=499
+  _globals['_EXECUTIONSTATE']._serialized_end=1046
+  _globals['_EXECUTIONSTATE_VISITSENTRY']._serialized_start=861
+  _globals['_EXECUTIONSTATE_VISITSENTRY']._serialized_end=906
+  _globals['_EXECUTIONSTATE_RESULTSENTRY']._serialized_start=908
+  _globals['_EXECUTIONSTATE_RESULTSENTRY']._serialized_end=954
+  _globals['_EXECUTIONSTATE_ARMSENTRY']._serialized_start=956
+  _globals['_EXECUTIONSTATE_ARMSENTRY']._serialized_end=1030
+  _globals['_ARMCHOICE']._serialized_start=1049
+  _globals['_ARMCHOICE']._serialized_end=1263
+  _globals['_HISTORYRECORD']._serialized_start=1265
+  _globals['_HISTORYRECORD']._serialized_end=1378
 # @@protoc_insertion_point(module_scope)

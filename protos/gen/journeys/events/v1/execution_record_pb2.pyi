@@ -37,6 +37,8 @@ class ExecutionRecord(_message.Message):
     STARTED_AT_MS_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
+    HOLDOUT_SHARE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The execution's document key."""
     workspace: _builtins.str
@@ -46,10 +48,16 @@ class ExecutionRecord(_message.Message):
     subject_key: _builtins.str
     end_user_id: _builtins.str
     started_at_ms: _builtins.int
+    holdout_share: _builtins.float
+    """The share of people held back when this start was decided, 0 to 1."""
     @_builtins.property
     def state(self) -> Global___ExecutionState: ...
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryRecord]: ...
+    @_builtins.property
+    def goal(self) -> Global___GoalRecord:
+        """What counts as a conversion of this execution, as it was when it started; absent: nothing does."""
+
     def __init__(
         self,
         *,
@@ -63,14 +71,44 @@ class ExecutionRecord(_message.Message):
         started_at_ms: _builtins.int = ...,
         state: Global___ExecutionState | None = ...,
         entries: _abc.Iterable[Global___HistoryRecord] | None = ...,
+        goal: Global___GoalRecord | None = ...,
+        holdout_share: _builtins.float = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_goal", b"_goal", "goal", b"goal", "state", b"state"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_user_id", b"end_user_id", "entries", b"entries", "execution_id", b"execution_id", "journey_id", b"journey_id", "key", b"key", "started_at_ms", b"started_at_ms", "state", b"state", "subject_key", b"subject_key", "version", b"version", "workspace", b"workspace"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_goal", b"_goal", "end_user_id", b"end_user_id", "entries", b"entries", "execution_id", b"execution_id", "goal", b"goal", "holdout_share", b"holdout_share", "journey_id", b"journey_id", "key", b"key", "started_at_ms", b"started_at_ms", "state", b"state", "subject_key", b"subject_key", "version", b"version", "workspace", b"workspace"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__goal: _TypeAlias = _typing.Literal["goal"]  # noqa: Y015
+    _WhichOneofArgType__goal: _TypeAlias = _typing.Literal["_goal", b"_goal"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__goal) -> _WhichOneofReturnType__goal | None: ...
+
+Global___ExecutionRecord: _TypeAlias = ExecutionRecord  # noqa: Y015
+
+@_typing.final
+class GoalRecord(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_NAME_FIELD_NUMBER: _builtins.int
+    WINDOW_MS_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    event_name: _builtins.str
+    window_ms: _builtins.int
+    since_ms: _builtins.int
+    """Since when the journey has had this goal; 0: nobody knows."""
+    def __init__(
+        self,
+        *,
+        event_name: _builtins.str = ...,
+        window_ms: _builtins.int = ...,
+        since_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_name", b"event_name", "since_ms", b"since_ms", "window_ms", b"window_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ExecutionRecord: _TypeAlias = ExecutionRecord  # noqa: Y015
+Global___GoalRecord: _TypeAlias = GoalRecord  # noqa: Y015
 
 @_typing.final
 class ExecutionState(_message.Message):
@@ -145,6 +183,8 @@ class ExecutionState(_message.Message):
     GOALS_MS_FIELD_NUMBER: _builtins.int
     ARMS_FIELD_NUMBER: _builtins.int
     FAILED_STEP_ID_FIELD_NUMBER: _builtins.int
+    CURRENT_STEP_ID_FIELD_NUMBER: _builtins.int
+    ENDED_AT_MS_FIELD_NUMBER: _builtins.int
     status: _builtins.str
     """RUNNING, SUCCEEDED, FAILED, TIMED_OUT, ABORTED, REFUSED or HOLDOUT."""
     waiting_step_id: _builtins.str
@@ -153,6 +193,9 @@ class ExecutionState(_message.Message):
     """The guard: of two states of one execution the higher is the newer."""
     failed_step_id: _builtins.str
     """The step that failed, where one did."""
+    current_step_id: _builtins.str
+    """Where the person stands."""
+    ended_at_ms: _builtins.int
     @_builtins.property
     def visits(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """step id -> how often it was entered."""
@@ -180,12 +223,16 @@ class ExecutionState(_message.Message):
         goals_ms: _abc.Iterable[_builtins.int] | None = ...,
         arms: _abc.Mapping[_builtins.str, Global___ArmChoice] | None = ...,
         failed_step_id: _builtins.str = ...,
+        current_step_id: _builtins.str = ...,
+        ended_at_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_ended_at_ms", b"_ended_at_ms", "ended_at_ms", b"ended_at_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arms", b"arms", "failed_step_id", b"failed_step_id", "goals_ms", b"goals_ms", "results", b"results", "status", b"status", "transition", b"transition", "visits", b"visits", "waiting_step_id", b"waiting_step_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_ended_at_ms", b"_ended_at_ms", "arms", b"arms", "current_step_id", b"current_step_id", "ended_at_ms", b"ended_at_ms", "failed_step_id", b"failed_step_id", "goals_ms", b"goals_ms", "results", b"results", "status", b"status", "transition", b"transition", "visits", b"visits", "waiting_step_id", b"waiting_step_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__ended_at_ms: _TypeAlias = _typing.Literal["ended_at_ms"]  # noqa: Y015
+    _WhichOneofArgType__ended_at_ms: _TypeAlias = _typing.Literal["_ended_at_ms", b"_ended_at_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__ended_at_ms) -> _WhichOneofReturnType__ended_at_ms | None: ...
 
 Global___ExecutionState: _TypeAlias = ExecutionState  # noqa: Y015
 
@@ -196,21 +243,46 @@ class ArmChoice(_message.Message):
     ARM_ID_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
     PROPENSITY_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_ID_FIELD_NUMBER: _builtins.int
+    ROUTED_AT_MS_FIELD_NUMBER: _builtins.int
+    GOAL_FIELD_NUMBER: _builtins.int
+    CONVERTED_AT_MS_FIELD_NUMBER: _builtins.int
     arm_id: _builtins.str
     mode: _builtins.str
+    """random, cold_start, adaptive or fallback."""
     propensity: _builtins.float
+    snapshot_id: _builtins.str
+    """The allocation the arm was drawn by; empty in cold start and for random branches."""
+    routed_at_ms: _builtins.int
+    converted_at_ms: _builtins.int
+    """The least moment of an event that counts."""
+    @_builtins.property
+    def goal(self) -> Global___GoalRecord:
+        """What counts as a conversion of the arm; absent for random branches."""
+
     def __init__(
         self,
         *,
         arm_id: _builtins.str = ...,
         mode: _builtins.str = ...,
         propensity: _builtins.float = ...,
+        snapshot_id: _builtins.str = ...,
+        routed_at_ms: _builtins.int = ...,
+        goal: Global___GoalRecord | None = ...,
+        converted_at_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_converted_at_ms", b"_converted_at_ms", "_goal", b"_goal", "converted_at_ms", b"converted_at_ms", "goal", b"goal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arm_id", b"arm_id", "mode", b"mode", "propensity", b"propensity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_converted_at_ms", b"_converted_at_ms", "_goal", b"_goal", "arm_id", b"arm_id", "converted_at_ms", b"converted_at_ms", "goal", b"goal", "mode", b"mode", "propensity", b"propensity", "routed_at_ms", b"routed_at_ms", "snapshot_id", b"snapshot_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__converted_at_ms: _TypeAlias = _typing.Literal["converted_at_ms"]  # noqa: Y015
+    _WhichOneofArgType__converted_at_ms: _TypeAlias = _typing.Literal["_converted_at_ms", b"_converted_at_ms"]  # noqa: Y015
+    _WhichOneofReturnType__goal: _TypeAlias = _typing.Literal["goal"]  # noqa: Y015
+    _WhichOneofArgType__goal: _TypeAlias = _typing.Literal["_goal", b"_goal"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__converted_at_ms) -> _WhichOneofReturnType__converted_at_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__goal) -> _WhichOneofReturnType__goal | None: ...
 
 Global___ArmChoice: _TypeAlias = ArmChoice  # noqa: Y015
 

@@ -51,6 +51,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 26
     ERROR_REASON_NOT_YET_SUPPORTED: _ErrorReason.ValueType  # 27
     ERROR_REASON_LINK_EXPIRED: _ErrorReason.ValueType  # 28
+    ERROR_REASON_PAYLOAD_TOO_LARGE: _ErrorReason.ValueType  # 29
+    ERROR_REASON_NOT_AN_EXPORT: _ErrorReason.ValueType  # 30
+    ERROR_REASON_TRANSLATION_INCOMPLETE: _ErrorReason.ValueType  # 31
+    ERROR_REASON_UNSUPPORTED_BUNDLE_VERSION: _ErrorReason.ValueType  # 32
+    ERROR_REASON_UNRESOLVED_REFERENCE: _ErrorReason.ValueType  # 33
+    ERROR_REASON_IMPORT_IN_PROGRESS: _ErrorReason.ValueType  # 34
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why something was refused: the public `code` of a problem, in lower case without the prefix.
@@ -87,4 +93,10 @@ ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 25
 ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 26
 ERROR_REASON_NOT_YET_SUPPORTED: ErrorReason.ValueType  # 27
 ERROR_REASON_LINK_EXPIRED: ErrorReason.ValueType  # 28
+ERROR_REASON_PAYLOAD_TOO_LARGE: ErrorReason.ValueType  # 29
+ERROR_REASON_NOT_AN_EXPORT: ErrorReason.ValueType  # 30
+ERROR_REASON_TRANSLATION_INCOMPLETE: ErrorReason.ValueType  # 31
+ERROR_REASON_UNSUPPORTED_BUNDLE_VERSION: ErrorReason.ValueType  # 32
+ERROR_REASON_UNRESOLVED_REFERENCE: ErrorReason.ValueType  # 33
+ERROR_REASON_IMPORT_IN_PROGRESS: ErrorReason.ValueType  # 34
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
