@@ -30,7 +30,7 @@ def import_(
 ) -> None:
     """Import people from NDJSON, or from CSV if the name ends in .csv.
 
-    A person who is known is replaced. Prints the counts; exit status 1 if a line was refused.
+    Endpoints as Amazon Pinpoint exports them are people too. A person who is known is replaced. Prints the counts; exit status 1 if a line was refused.
     """
     from journeys_client.subjects import CSV, NDJSON
 

@@ -26,7 +26,7 @@ from gateway.routes.journeys import load_journey
 
 HEARTBEAT_SECONDS: Final = 15.0
 RETRY_MS: Final = 2_000  # how long a browser waits until it comes back
-STREAM_SECONDS: Final = 6 * 3600.0  # then it comes back too, with the id of the last event it had
+STREAM_SECONDS: Final = 900.0  # then it comes back too, with the id of the last event it had, and signs in again
 RECOUNT_SECONDS: Final = 120.0
 CLOSING: Final = web.AppKey("closing", asyncio.Event)
 
@@ -93,12 +93,12 @@ async def stream(request: web.Request) -> web.StreamResponse:
     call = request.app[REPORTS].WatchJourney(message, timeout=STREAM_SECONDS)
     try:
         first = await call.read()  # what refuses does so before the answer has begun
-        response = web.StreamResponse()
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Request-Id": request[CONTEXT].request_id}
+        response = web.StreamResponse(headers=headers)
         response.content_type = "text/event-stream"
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Accel-Buffering"] = "no"
-        response.headers["X-Request-Id"] = request[CONTEXT].request_id
         await response.prepare(request)
+        if request.method == "HEAD":
+            return response
         await response.write(b"retry: %d\n\n" % RETRY_MS)
         try:
             await _pass_on(request, response, call, first)

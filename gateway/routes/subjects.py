@@ -113,6 +113,8 @@ async def patch_subject(request: web.Request) -> web.Response:
 async def import_subjects(request: web.Request) -> web.Response:
     """Take profiles line by line, NDJSON or CSV; a refused line costs itself alone.
 
+    Lines that are endpoints of Amazon Pinpoint are put together to people: the newest EffectiveDate wins.
+
     200 {"received", "created", "updated", "errorCount", "errors"}; 413 for a line over 1 MiB; 415.
     """
     media = require_media(request.headers.get("Content-Type", ""), MEDIA)

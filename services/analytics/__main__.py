@@ -1,6 +1,9 @@
 """`python -m services.analytics`: analytics as a process of its own."""
 
+import os
 import sys
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy is imported: one thread, little memory
 
 from services.analytics.app import Analytics
 from services.infra.clock import Clock

@@ -39,13 +39,7 @@ class TemplateFailed(Exception):
 
 def template_faults(text: str) -> list[str]:
     """A sentence for each thing wrong with a text: it does not compile, or uses filters that do not exist."""
-    template = _compiled(text, False)
-    if isinstance(template, str):
-        return [template]
-    # An unknown filter compiles, and fails for every person it is rendered for.
-    known = template.env.filters
-    unknown = dict.fromkeys(name for name in template.filter_names(include_partials=False) if name not in known)
-    return [f"There is no filter {name!r}." for name in unknown]
+    return list(_faults(text))
 
 
 def render(text: str, values: Mapping[str, Any], *, html: bool, now_ms: int | None = None) -> str:
@@ -60,6 +54,17 @@ def render(text: str, values: Mapping[str, Any], *, html: bool, now_ms: int | No
         return template.render({**values, NOW: now_ms})
     except Exception as failure:  # noqa: BLE001  # a filter raises whatever Python raises for its arguments
         raise TemplateFailed(sentence_of(failure)) from None
+
+
+@lru_cache(maxsize=_CACHED)  # asked when it is read, when it is stored and when it is reviewed
+def _faults(text: str) -> tuple[str, ...]:
+    template = _compiled(text, False)
+    if isinstance(template, str):
+        return (template,)
+    # An unknown filter compiles, and fails for every person it is rendered for.
+    known = template.env.filters
+    unknown = dict.fromkeys(name for name in template.filter_names(include_partials=False) if name not in known)
+    return tuple(f"There is no filter {name!r}." for name in unknown)
 
 
 @lru_cache(maxsize=_CACHED)

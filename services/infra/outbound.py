@@ -26,6 +26,8 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from services.infra.addresses import METADATA, innermost, is_address, is_open
+
 ANSWER_BYTES: Final = 64 * 1024
 MAX_URL: Final = 8_192
 # Below the five seconds after which common servers close an idle connection: a request that meets the closing is in doubt.
@@ -36,7 +38,6 @@ LOOKUPS: Final = 8  # threads of our own: a slow name server must not hold up wh
 
 _HOST: Final = re.compile(r"[A-Za-z0-9._:%-]+")  # a name in its ASCII form or an address
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Lookup = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
@@ -91,15 +92,15 @@ class Targets:
     def allowed(self, host: str, port: int, address: str) -> bool:
         """Whether a connection to `host`, which led to `address`, may be made."""
         try:
-            judged = _innermost(ipaddress.ip_address(address))
+            judged = innermost(ipaddress.ip_address(address))
         except ValueError:
             return False
-        if _is_public(judged):
+        if is_open(judged):
             return True
         if judged.is_multicast or judged.is_unspecified:
             return False
         named = any(judged in network for network, only in self._networks if only in (None, port))
-        if named or judged in _METADATA:
+        if named or judged in METADATA:
             return named
         return not self._names.isdisjoint({(_name(host), None), (_name(host), port)})
 
@@ -240,20 +241,6 @@ class Outbound:
         return socket.socket(family, kind, protocol)
 
 
-def is_address(host: str) -> bool:
-    """Whether a host is written as an address. Forms such as 127.1 or 0x7f000001 are names that lead to one."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def is_public(address: str) -> bool:
-    """Whether an address, as text, is one of the open internet, also where IPv6 only wraps it."""
-    return _is_public(_innermost(ipaddress.ip_address(address)))
-
-
 def retry_after_ms(headers: Mapping[str, str]) -> int | None:
     """How long an answer asks us to wait (seconds or a date); None if it does not say. Source: RFC 9110, 10.2.3."""
     text = headers.get("Retry-After", "").strip()
@@ -368,73 +355,3 @@ def _host_and_port(entry: str) -> tuple[str, int | None]:
 
 def _name(host: str) -> str:
     return host.rstrip(".").lower()
-
-
-_V6_EMBEDDING: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::ffff:0:0:0/96"))
-
-
-def _innermost(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one only wraps, and whose host a packet would reach; else the address itself."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return address
-    if address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    if address.sixtofour is not None:
-        return address.sixtofour
-    if any(address in network for network in _V6_EMBEDDING):
-        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address
-
-
-def _is_public(address: Address) -> bool:
-    # Python's own list differs between its versions; ours is asked too, and unallocated IPv6 space is none of ours.
-    if not address.is_global or address.is_multicast or address.is_reserved or address in _METADATA:
-        return False
-    if isinstance(address, ipaddress.IPv4Address):
-        return not any(address in network for network in _V4_CLOSED)
-    return address in _V6_OPEN and not any(address in network for network in _V6_CLOSED)
-
-
-_V4_CLOSED: Final = tuple(
-    map(
-        ipaddress.IPv4Network,
-        (
-            "0.0.0.0/8",
-            "10.0.0.0/8",
-            "100.64.0.0/10",  # carrier-grade NAT
-            "127.0.0.0/8",
-            "169.254.0.0/16",
-            "172.16.0.0/12",
-            "192.0.0.0/24",
-            "192.0.2.0/24",
-            "192.88.99.0/24",
-            "192.168.0.0/16",
-            "198.18.0.0/15",
-            "198.51.100.0/24",
-            "203.0.113.0/24",
-            "224.0.0.0/4",
-            "240.0.0.0/4",
-        ),
-    )
-)
-_V6_OPEN: Final = ipaddress.IPv6Network("2000::/3")
-_V6_CLOSED: Final = tuple(
-    map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))  # Teredo is in the first
-)
-# Services that hand a machine's credentials to whoever asks from it; one has a public address.
-_METADATA: Final = frozenset(
-    map(
-        ipaddress.ip_address,
-        (
-            "169.254.169.254",
-            "169.254.170.2",
-            "169.254.170.23",
-            "100.100.100.200",
-            "168.63.129.16",
-            "192.0.0.192",
-            "fd00:ec2::254",
-            "fd00:ec2::23",
-            "fd20:ce::254",
-        ),
-    )
-)

@@ -55,7 +55,7 @@ def occurrences(rule: str, zone: str, after: int) -> Iterator[int]:
     parts = [part for part in parts if not part.startswith("UNTIL=")]
     is_frequent = any(part in _FREQUENT for part in parts)
     start = datetime.strptime(found[1], "%Y%m%dT%H%M%S")  # noqa: DTZ007 - the face of a clock has no zone
-    if is_frequent:
+    if is_frequent or "FREQ=DAILY" in parts:
         start = _nearer(start, parts, after, place)
     last = None if until is None else _last(until, place)
     faces = iter(rrulestr(";".join(parts), dtstart=start, cache=False))
@@ -101,7 +101,7 @@ async def attempt(rule: str, zone: str, after: int, count: int) -> list[int]:
 
 
 def _nearer(start: datetime, parts: list[str], after: int, place: ZoneInfo) -> datetime:
-    """A later start of the same rule, so that years of minutes need not be walked.
+    """A later start of the same rule of days, hours or minutes, so that years of them need not be walked.
 
     Whole days later by a multiple of the interval, which an hour's or a minute's steps divide too. A count begins
     where it begins.

@@ -180,7 +180,7 @@ class Runtime:
         await self._documents.open(self.collections)
         await self._log.open(self.topics)
         await self.catalog.refresh()
-        await self._look_at_analytics()
+        self.catalog.allocations.is_renewed = await self._reaches_analytics()
         listener = Listener(self._assigned, self._revoked)
         self._subscription = await self._log.subscribe((EVENTS, COMMANDS), GROUP, listener)
         self._begin(self.engine.run(), self.engine.flush_acks(), self.dispatcher.run())
@@ -297,22 +297,28 @@ class Runtime:
                 logger.warning("runtime.cannot_take_over", error=str(error))
 
     async def _watch_analytics(self) -> None:
+        """Find out whether what adaptive branches have learned is kept up to date; history says where it is not.
+
+        Unreachable is who does not answer twice in a row: a busy moment is none.
+        """
+        misses = 0
         while True:
             await asyncio.sleep(ANALYTICS_SECONDS)
-            await self._look_at_analytics()
+            misses = 0 if await self._reaches_analytics() else misses + 1
+            if misses != 1:
+                self.catalog.allocations.is_renewed = misses == 0
 
-    async def _look_at_analytics(self) -> None:
-        """Find out whether what adaptive branches have learned is kept up to date; history says where it is not."""
+    async def _reaches_analytics(self) -> bool:
+        """Whether analytics answers; True where nobody has to ask it."""
         address = self._analytics_address()
         if address is None or not self.catalog.has_adaptive():
-            return
+            return True
         if self._analytics is None:
             self._analytics = connect(address)
-        is_renewed = False
         with suppress(grpc.aio.AioRpcError, Unavailable):
-            await ping(self._analytics)
-            is_renewed = True
-        self.catalog.allocations.is_renewed = is_renewed
+            await ping(self._analytics, timeout=ANALYTICS_SECONDS)
+            return True
+        return False
 
     async def _room_for_a_page(self) -> None:
         """Wait until what sweeps have asked for is nearly done: a sweep fills the lanes, and never the queue before them."""

@@ -27,7 +27,7 @@ from services.runtime.lanes import log_key, subject_of
 from services.runtime.refused_starts import REASON, refused_starts
 
 REPLY_SECONDS = 8.0
-SEEN_SECONDS = 1.0
+SEEN_SECONDS = 3.0
 FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.02, 0.25  # between looks at the store, doubling
 
 
@@ -136,7 +136,7 @@ class Commands:
                 id=uuid4().hex,
                 workspace=workspace,
                 end_user_id=end_user_id,
-                profile_changed=ProfileChangedCommand(),
+                profile_changed=ProfileChangedCommand(is_bulk=len(end_user_ids) > 1),
             )
             for end_user_id in end_user_ids
         ]

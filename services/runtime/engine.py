@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import ContextVar
 
 import structlog
 
@@ -54,6 +55,7 @@ MOST_TRIES = 50
 MOST_UNFINISHED = 4_000
 logger = structlog.get_logger(__name__)
 Person = tuple[str, str]
+_in_cycle: ContextVar[bool] = ContextVar("in_cycle", default=False)
 
 
 class Engine:
@@ -126,11 +128,11 @@ class Engine:
     def seen(self, command_id: str, workspace: str, end_user_id: str) -> "asyncio.Future[None] | None":
         """Done when the lane is through with a command that is about to be appended.
 
-        None where that cannot be waited for: no audience is watched, the lane is another process's, or it is at work
-        just now and perhaps for whoever asks.
+        None where that cannot be waited for: no audience is watched, the lane is another process's, or who asks is
+        at work in it themselves.
         """
         info = self._catalog.workspace(workspace)
-        if info is None or not self._catalog.watches(workspace) or (workspace, end_user_id) in self._busy:
+        if info is None or not self._catalog.watches(workspace) or _in_cycle.get():
             return None
         if not self._ownership.epoch(subject_of(workspace, info.subject_secret, end_user_id).slot):
             return None
@@ -245,6 +247,7 @@ class Engine:
 
     async def _cycle(self, batch: dict[Person, list[Item]]) -> None:
         again: list[Item] = []
+        _in_cycle.set(True)  # for this task, and what it begins
         try:
             again = await self._work(batch)
         except (StoreUnavailable, LogUnavailable) as error:
@@ -554,7 +557,7 @@ class Engine:
                     logger.exception("forget.failed")
                     again.append(item)
             if any(isinstance(item.payload, CommandItem) and item.payload.is_forget for item in again):
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(1.0)
         finally:
             self._busy.discard(person)
             for item in reversed(again):

@@ -428,13 +428,19 @@ class Erasures:
 
     async def _clean_events(self, executions: Sequence[Execution], person: Person) -> None:
         """Events that started these executions and are not recorded as the person's: nobody's go, others' lose the name."""
-        keys = {f"{one.workspace_id}:{one.trigger.event_id}" for one in executions}
-        found = await self._documents.get_many(EVENT_RECORDS, list(keys))
+        keys = {f"{one.workspace_id}:{one.trigger.event_id}" for one in executions if self._may_be_anothers(one)}
+        found = await self._documents.get_many(EVENT_RECORDS, list(keys)) if keys else {}
         strangers = [record for record in found.values() if record.subject_key != person.key]
         named = [(record, data) for record in strangers if person.is_in(data := _json_of(record))]
         if named:
             await self._log.erase(EVENTS, [Place(record.partition, record.offset) for record, _ in named])
             await self._write([_cleaned(record, data, person) for record, data in named])
+
+    def _may_be_anothers(self, one: Execution) -> bool:
+        """Whether the event that started it may be recorded under somebody else, or under nobody."""
+        version = self._catalog.version(one.workspace_id, one.journey_id, one.journey_version)
+        contract = version.contract if version is not None else None
+        return version is None or (contract is not None and contract.subject_path != ("endUserId",))
 
     async def _erase_log(self, person: Person) -> tuple[int, int | None]:
         """Remove the person's records from every topic; how many, and until when those stay that cannot be removed."""

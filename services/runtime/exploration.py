@@ -6,11 +6,13 @@ Source: contract 5 (`mode: "explore"`).
 """
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from services.domain.execution.explore import Explored, ExploredPath, explore
+from services.domain.execution.explore_solving import Budget
 from services.domain.journey.predicate import Audience
 from services.infra.clock import Clock
 from services.runtime.catalog import Catalog
@@ -18,6 +20,7 @@ from services.runtime.desk import RenderAt
 from services.runtime.simulation import DryRunRequest, Happening, Simulation, Walkable, synthetic
 
 SIDE_BY_SIDE: Final = 1  # in a thread; a second one would only make both slower
+MOST_SECONDS: Final = 12.0
 MOST_WORK: Final = 120_000  # steps planned and ways tried: some three seconds
 
 
@@ -40,6 +43,18 @@ class Found:
     unreachable: Sequence[str]
     dead_branches: Sequence[tuple[str, str]]
     truncated: bool
+
+
+class _Patience(Budget):
+    """A budget that ends by the clock, too."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__(left)
+        self._ends_at = time.monotonic() + MOST_SECONDS
+
+    def spend(self, amount: int = 1) -> bool:
+        """See Budget."""
+        return super().spend(amount) and time.monotonic() < self._ends_at
 
 
 class Exploration:
@@ -70,7 +85,7 @@ class Exploration:
 
         async with self._places:
             explored = await asyncio.to_thread(
-                explore, version, fresh, view, self._render, audience, prepared.faults, MOST_WORK
+                explore, version, fresh, view, self._render, audience, prepared.faults, _Patience(MOST_WORK)
             )
         return _found(explored)
 

@@ -163,8 +163,12 @@ class Schedules:
         logger.info("schedule.begun", journey_id=journey_id, version=version.number, next_at=first, zone=schedule.zone)
 
     def _first(self, entry: Trigger, zone: str, anchor: int) -> tuple[Schedule, int | None]:
-        schedule = schedule_of(entry, zone, anchor, self._occurrences)
-        return schedule, next_at(schedule, anchor, self._occurrences)
+        try:
+            schedule = schedule_of(entry, zone, anchor, self._occurrences)
+            return schedule, next_at(schedule, anchor, self._occurrences)
+        except (ValueError, ArithmeticError) as error:  # publish refuses such a rule; whatever got past it fires never
+            logger.error("schedule.unreadable", error=str(error))
+            return Schedule(zone), None
 
     async def _make(self, document: ScheduleDocument, now: int) -> None:
         """Answer an alarm: begin the sweep, say what is passed over, and move the alarm."""
@@ -208,8 +212,12 @@ class Schedules:
     def _come(self, entry: object, document: ScheduleDocument, first: int, now: int, is_open: bool) -> Come:
         assert isinstance(entry, Trigger)
         zone = document.written.partition(" ")[0]
-        schedule = schedule_of(entry, zone, document.anchor_at, self._occurrences)
-        return come(schedule, first, now, self._occurrences, is_open=is_open)
+        try:
+            schedule = schedule_of(entry, zone, document.anchor_at, self._occurrences)
+            return come(schedule, first, now, self._occurrences, is_open=is_open)
+        except (ValueError, ArithmeticError) as error:
+            logger.error("schedule.unreadable", journey_id=document.journey_id, error=str(error))
+            return Come(None, (), None)
 
     def _zone(self, version: Version) -> str | None:
         info = self._catalog.workspace(version.workspace_id)

@@ -1,11 +1,13 @@
 """The world of a dry run: every message is made and none is sent, every call is shown and none is made.
 
 Law: what is rendered is what production would render, by the same function; no link in it opens anybody's page. What
-is kept is masked, and of all that is rendered no more than 4 MiB is kept.
+is kept is masked, and of all that is rendered no more than 4 MiB is kept; beyond that, or after some seconds of
+rendering, messages count as sent without being made.
 Source: contract 5.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,6 +25,7 @@ from services.runtime.rendering import CannotRender, outgoing
 from services.runtime.senders.outcomes import Permanent
 from services.runtime.webhooks import rendered
 
+MOST_SECONDS: Final = 5.0
 MOST_KEPT: Final = 4 * 1024 * 1024  # characters
 LINK: Final = "https://example.com/preferences/dry-run"  # where a real message leads to the person's own page
 CANNOT_RENDER: Final = "cannot_render"
@@ -37,11 +40,15 @@ class SimulatedWorld:
     mask: Mask | None
     rendered: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)  # step id -> why nothing could be made
+    clock: Callable[[], float] = time.monotonic
     _kept: int = 0
+    _spent: float = 0.0
 
     def send(self, execution: Execution, key: str, step: Send, profile: Profile, now: int) -> Answer:
         """Render the message."""
         pinned = self.communications.get(step.communication_id)
+        if pinned is not None and self._is_enough(step.id):
+            return SENT
         if pinned is None:
             return self._failure(step.id, f"There is no communication {step.communication_id!r}.")
         missing: dict[str, None] = {}
@@ -66,6 +73,8 @@ class SimulatedWorld:
 
     def call(self, execution: Execution, key: str, step: Webhook, profile: Profile, now: int) -> Answer:
         """Show the call; nobody answers, so what it would save is null."""
+        if self._is_enough(step.id):
+            return SENT
         missing: dict[str, None] = {}
         values = template_values(execution, profile, self.journey_name)
         try:
@@ -89,9 +98,17 @@ class SimulatedWorld:
     def _filled(
         self, text: str, values: Mapping[str, Any], missing: dict[str, None], *, html: bool, now_ms: int | None
     ) -> str:
+        began = self.clock()
         made = preview(text, values, html=html, now_ms=now_ms, mask=None if self.mask is None else self.mask.printed)
+        self._spent += self.clock() - began
         missing.update(dict.fromkeys(made.missing))
         return made.text
+
+    def _is_enough(self, step_id: str) -> bool:
+        if self._kept <= MOST_KEPT and self._spent <= MOST_SECONDS:
+            return False
+        self.rendered[step_id] = {"truncated": True}
+        return True
 
     def _failure(self, step_id: str, sentence: str) -> Answer:
         self.failed[step_id] = CANNOT_RENDER

@@ -7,6 +7,7 @@ Source: contract 5.
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -22,15 +23,15 @@ from services.domain.execution.assignment import is_held_out
 from services.domain.execution.eligibility import normal
 from services.domain.execution.execution import Execution, Occasion
 from services.domain.execution.simulate import DryRun, FixedScript, ScriptedEvent
-from services.domain.execution.simulate_trace import OVERRIDES, Trace, TraceEntry, Tracer, simulate
+from services.domain.execution.simulate_trace import OVERRIDES, Halted, Trace, TraceEntry, Tracer, simulate
 from services.domain.execution.triggers import Profile, View
 from services.domain.execution.version import Version, compile_version
 from services.domain.execution.walk import recipient
-from services.domain.journey.model import Graph
+from services.domain.journey.model import Graph, Trigger
 from services.domain.journey.predicate import PastEvent
 from services.domain.journey.reading import read_settings, read_steps
 from services.domain.messaging.masking import Mask, personal_strings_in, strings_in
-from services.domain.times import is_zone, parse_time
+from services.domain.times import format_time, is_zone, parse_time
 from services.infra.clock import Clock
 from services.infra.documents.port import Documents
 from services.infra.log.port import Log, Record
@@ -48,6 +49,7 @@ from services.runtime.subject_documents import SUPPRESSIONS, suppression_key
 EVENT_ID: Final = "dry-run"
 SYNTHETIC_ADDRESS: Final = "synthetic@example.com"
 SYNTHETIC_DEVICE: Final = "synthetic-device"
+MOST_SECONDS: Final = 15.0  # of one run: its caller waits 30
 SIDE_BY_SIDE: Final = 2  # in threads: a run may hold the interpreter for a while
 FIRST_MS: Final = parse_time("1971-01-01T00:00:00Z")
 LAST_MS: Final = parse_time("2500-01-01T00:00:00Z")
@@ -115,6 +117,19 @@ class Prepared:
     status: str
 
 
+@dataclass(slots=True)
+class _Patient(Tracer):
+    """A tracer that does not wait for ever: thousands of steps may each count thousands of events."""
+
+    ends_at: float = 0.0
+
+    def entered(self, step_id: str, at: int) -> None:
+        """See Tracer."""
+        super(_Patient, self).entered(step_id, at)  # slots make another class of this one
+        if time.monotonic() > self.ends_at:
+            raise Halted(step_id, "deadline_exceeded")
+
+
 class Simulation:
     """Walks journeys for one person at a time. All raise Missing (journey, version, subject) and Invalid."""
 
@@ -157,6 +172,8 @@ class Simulation:
     async def workspace(self, workspace: str) -> WorkspaceInfo:
         """Its rules, as everything acknowledged so far has made them."""
         await self._catalog.refresh()
+        if self._catalog.has_adaptive():
+            await self._catalog.allocations.refresh()
         info = self._catalog.workspace(workspace)
         if info is None:
             raise Missing("workspace", workspace)
@@ -218,7 +235,7 @@ class Simulation:
     ) -> Simulated:
         version = prepared.version
         assert version is not None
-        tracer = Tracer(version, prepared.faults)
+        tracer = _Patient(version, prepared.faults, ends_at=time.monotonic() + MOST_SECONDS)
         fresh = self.fresh(request, version, loaded, start_at)
         view = replace(
             self.view(version, loaded, fresh, prepared.status, start_at, request.events),
@@ -237,14 +254,14 @@ class Simulation:
 
     def fresh(self, request: DryRunRequest, version: Version, loaded: Loaded, start_at: int) -> Execution:
         """The execution before its first decision."""
-        contract = version.contract
+        kind, source, data = _origin(version, start_at)
         occasion = Occasion(
             event_id=EVENT_ID,
-            type=request.event_type or (contract.event_name if contract else "manual"),
-            data=request.event_data,
+            type=request.event_type or kind,
+            data=request.event_data or data,
             at=start_at,
             received_at=start_at,
-            source="event" if contract else "manual",
+            source=source,
             email=recipient(version, request.event_data),
         )
         journey = self._catalog.journey(request.workspace, request.journey_id)
@@ -308,6 +325,19 @@ class Simulation:
         ]
         key = f"{request.workspace}:{request.journey_id}"
         await self._log.append(AUDIT, [Record(key, record.SerializeToString()) for record in records])
+
+
+def _origin(version: Version, start_at: int) -> tuple[str, str, Mapping[str, Any]]:
+    """What starts the journey where the request does not say: type, source and data."""
+    entry, contract = version.entry, version.contract
+    mode = entry.mode if isinstance(entry, Trigger) else "event"
+    if mode == "schedule":
+        return mode, mode, {"occurrence": format_time(start_at)}
+    if mode == "audience_entry":
+        return mode, mode, {"audienceId": version.audience_id}
+    if mode == "manual" or contract is None:
+        return "manual", "manual", {}
+    return contract.event_name, "event", {}
 
 
 def script_of(events: Sequence[Happening], start_at: int) -> list[ScriptedEvent]:

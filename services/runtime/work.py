@@ -55,11 +55,16 @@ class CommandItem:
 
     @property
     def is_bulk(self) -> bool:
-        """Whether it was asked for a whole audience at a time: everybody else comes first."""
-        what = self.command.WhichOneof("what")
-        return (what == "look" and self.command.look.is_bulk) or (
-            what == "start" and self.command.start.source == "schedule"
-        )
+        """Whether it is one of many that were asked for together: everybody else comes first."""
+        match self.command.WhichOneof("what"):
+            case "look":
+                return self.command.look.is_bulk
+            case "profile_changed":
+                return self.command.profile_changed.is_bulk
+            case "start":
+                return self.command.start.source == "schedule"
+            case _:
+                return False
 
 
 @dataclass(frozen=True, slots=True)

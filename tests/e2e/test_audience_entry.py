@@ -1,5 +1,6 @@
 """Journeys that people enter by becoming members of an audience, over REST and on the development clock."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -68,6 +69,9 @@ class TestBackfill:
         alone.settle()
 
         assert names == who(alone, made)
+        figures = alone.api.get("/metrics").ok()
+        (swept,) = re.findall(r'^runtime_swept_people_total\{kind="members"\} ([0-9.]+)$', figures, re.MULTILINE)
+        assert float(swept) >= 620
 
 
 class TestComingAndGoing:

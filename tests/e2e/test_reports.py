@@ -355,6 +355,35 @@ class TestWhoMayRead:
         assert (True, 3, []) == (found["agrees"], found["executions"], found["differences"])
 
 
+class TestKilled:
+    """Counts after kill -9."""
+
+    def test_counts_equal_a_recount(self, own_server: Server) -> None:
+        """Killed while people are routed and buy; what was acknowledged is counted, once."""
+        own_server.start()
+        own_server.owner.patch("/api/workspace", {"holdout": {"percent": 20}}).ok()
+        world = World(own_server.owner)
+        came, bought = unique("came"), unique("bought")
+        branch = pick("a", "b", minSampleFloor=50)
+        journey = world.journey([trigger("pick"), branch, end()], came, goalEventName=bought)
+        events = [
+            {"id": f"{kind}-{i}", "type": kind, "endUserId": f"u{i}"} for i in range(400) for kind in (came, bought)
+        ]
+        for at in range(0, len(events), 100):
+            world.api.post("/api/events", {"events": events[at : at + 100]}).ok(202)
+            if at % 300 == 200:
+                own_server.kill()
+                own_server.start()
+        world.settle()
+
+        found = world.api.post(f"/api/journeys/{journey}/stats/recount").ok()
+        shown = impact(world, journey)
+
+        assert (True, []) == (found["agrees"], found["differences"])
+        assert 400 == sum(shown["triggered"].values()) == sum(shown["converted"].values())
+        assert shown["triggered"]["exposed"] == sum(arm["subjectsReached"] for arm in arms(world, journey).values())
+
+
 class Stream:
     """A reader of the live stream."""
 
@@ -427,6 +456,14 @@ class TestStream:
 
         with streaming(world.api, journey, last) as stream:
             assert "second" == stream.next("execution")[1]["endUserId"]
+
+    def test_a_look_at_its_head_ends(self, world: World) -> None:
+        """HEAD answers as GET would, and does not stay open."""
+        journey = world.journey([trigger("exit"), end()], unique("came"))
+
+        reply = world.api.request("HEAD", f"/api/journeys/{journey}/stream", timeout=10)
+
+        assert (200, b"") == (reply.status, reply.raw)
 
     def test_other_journeys_are_not_told(self, world: World) -> None:
         """Each reader hears of one journey."""

@@ -297,6 +297,18 @@ class TestTriggerTime:
         assert "completed" == before["outcome"]
         assert "reentry_limit" == simulate(world, journey, subjectId=person)["reason"]
 
+    def test_a_scheduled_journey_starts_at_its_occurrence(self, world: World) -> None:
+        """With the occurrence as its event."""
+        mail = world.comm(subject="{{ event.occurrence }}")
+        steps = [
+            {"id": "trigger", "type": "trigger", "mode": "schedule", "at": "2030-01-01T00:00:00Z", "next": "m"},
+            send("m", mail, "exit"),
+            end(),
+        ]
+        run = simulate(world, world.draft(steps), subjectAttributes={}, startAt="2030-01-01T00:00:00Z")
+
+        assert "2030-01-01T00:00:00.000Z" == entry(run, "m")["rendered"]["subject"]
+
 
 class TestGates:
     """The snapshot of a real person."""

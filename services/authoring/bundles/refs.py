@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from services.authoring.bundles.form import Body, Kind, Source
+from services.authoring.names import slug
 
 MAX_REF: Final = 300
+_DIGEST: Final = 10  # hex digits
+_WORD: Final = 40  # characters of the ref that a person may know it by
 _DEPTH: Final = 40  # of a predicate: what is deeper is refused by its reader, whatever it names
 _SEGMENTS: Final = ("in_segment", "in_cohort")
 
@@ -72,7 +75,9 @@ def derived_id(kind: Kind, source: Source, ref: str) -> str:
     apart name each other by it.
     """
     text = "\x1f".join((source.provider, source.application_id, kind, ref))
-    return f"{_PREFIX[kind]}-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
+    word = slug(ref.partition(":")[2], "x")[:_WORD].strip("-") or "x"
+    return f"{_PREFIX[kind]}-{word}-{digest}"
 
 
 def dangling_id(kind: Kind, source: Source, ref: str, workspace: str) -> str:

@@ -8,7 +8,7 @@ Source: pinpoint design 7 (https, no user info, no private hosts, no probe); WHA
 import re
 from typing import Final
 
-from services.infra.outbound import is_address, is_public
+from services.infra.addresses import is_address, is_public
 
 _PRIVATE: Final = ("localhost", "local", "localdomain", "internal", "intranet", "lan", "corp", "home", "private")
 _ARPA: Final = "home.arpa"

@@ -12,7 +12,19 @@ from typing import Any, Final
 
 from services.authoring import audiences, communications
 from services.authoring.audiences import AudienceChanges
-from services.authoring.bundles.form import CONTENT, KIND, SECTIONS, Body, Bundle, Item, Kind, Reference, Source, normal
+from services.authoring.bundles.form import (
+    CONTENT,
+    KIND,
+    MEMBERS,
+    SECTIONS,
+    Body,
+    Bundle,
+    Item,
+    Kind,
+    Reference,
+    Source,
+    normal,
+)
 from services.authoring.bundles.hashes import bundle_id, content_hash
 from services.authoring.bundles.refs import JOURNEY_NAMES, MAX_REF, Names, mapped, to_ids
 from services.authoring.bundles.urls import url_fault
@@ -44,9 +56,8 @@ _RENAMED: Final = {
     "communicationId": "communicationRef",
     "triggerContractId": "triggerContractRef",
 }
-# What an object may have beside the members an author would send. The second line is the source's business.
+# What an object may have beside the members an author would send.
 _BESIDE: Final = ("ref", "sourceId", "contentHash", "extensions", "targetId", "completeness")
-_NOTED: Final = ("sourceState", "variables", "subjectType", "placeholder", "publishBlockers", "audienceRef")
 _TOP: Final = ("bundleId", "options", "diagnostics", "unsupported", "idMap", "extensions")
 _SOURCE: Final = ("apiVersion", "inputSha256", "translator")
 
@@ -241,7 +252,7 @@ def _item(kind: Kind, json: Json, at: str, faults: list[Fault]) -> Item | None:
             for i, step in enumerate(graph.steps)
             if isinstance(step, Webhook) and step.url
         )
-    body = normal(kind, json, *(name for _, name, _ in JOURNEY_NAMES))
+    body = normal(kind, json, *(name for name in _CORE[kind] if name not in MEMBERS[kind]))
     return Item(
         kind,
         ref,
@@ -261,9 +272,8 @@ def _item(kind: Kind, json: Json, at: str, faults: list[Fault]) -> Item | None:
 
 def _names_of(members: Members, kind: Kind) -> None:
     """Take every member that an object of the kind may have."""
-    for name in (*_BESIDE, *_NOTED, *_CORE[kind]):
-        if name in _NOTED and kind not in _NOTED_BY[name]:
-            continue
+    noted = [name for name, kinds in _NOTED.items() if kind in kinds]
+    for name in (*_BESIDE, *noted, *_CORE[kind]):
         members.take(name)
 
 
@@ -418,25 +428,14 @@ _AN: Final = {
     Kind.JOURNEY: "a journey",
 }
 _CORE: Final[Mapping[Kind, tuple[str, ...]]] = {
-    Kind.AUDIENCE: ("name", "description", "predicate", "subjectIds"),
-    Kind.CONTRACT: ("name", "eventName", "subjectFieldPath", "recipientEmailFieldPath"),
-    Kind.COMMUNICATION: ("name", "commType", "channel", *CONTENT),
-    Kind.JOURNEY: (
-        "name",
-        "description",
-        "audienceRef",
-        "triggerContractRef",
-        "goalEventName",
-        "goalEventWindowDays",
-        "steps",
-        "settings",
-    ),
+    **MEMBERS,
+    Kind.JOURNEY: (*MEMBERS[Kind.JOURNEY], *(name for _, name, _ in JOURNEY_NAMES)),
 }
-_NOTED_BY: Final[Mapping[str, tuple[Kind, ...]]] = {
+# What is the source's business, and whose objects have it.
+_NOTED: Final[Mapping[str, tuple[Kind, ...]]] = {
     "sourceState": (Kind.JOURNEY, Kind.AUDIENCE),
     "variables": (Kind.COMMUNICATION,),
     "subjectType": (Kind.AUDIENCE,),
     "placeholder": (Kind.COMMUNICATION,),
     "publishBlockers": (Kind.JOURNEY,),
-    "audienceRef": (Kind.JOURNEY,),
 }

@@ -19,6 +19,7 @@ from services.domain.journey.members import MAX_NESTING
 from services.domain.journey.model import Json
 
 MAX_BYTES: Final = 20 << 20
+MAX_KEPT_NESTING: Final = 48  # of an export: a bundle lies around it, and has to be read within 64 again
 MAX_DUPLICATES: Final = 1_000  # told; of hostile input alone there are more
 _BOM: Final = b"\xef\xbb\xbf"
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -70,6 +71,27 @@ def read_document(data: bytes, nesting: int = MAX_NESTING) -> Document:
         except msgspec.DecodeError:
             raise _broken("A text holds half of a surrogate pair.") from None
     return Document(value, tuple(_places(value, twice)) if twice else ())
+
+
+def shallow(value: Json) -> Json:
+    """The value with what lies deeper than 48 levels as JSON text. Nothing of Pinpoint's does; nothing is lost either."""
+    if not _nests_deeper(value, MAX_KEPT_NESTING):
+        return value
+    whole = {"": value}
+    level: list[Any] = [whole]
+    for _ in range(MAX_KEPT_NESTING):
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, dict | list)
+        ]
+    for item in level:
+        entries = list(item.items() if isinstance(item, dict) else enumerate(item))
+        for name, child in entries:
+            if isinstance(child, dict | list):
+                item[name] = json.dumps(child, ensure_ascii=False)
+    return whole[""]
 
 
 def _nests_deeper(value: Json, limit: int) -> bool:

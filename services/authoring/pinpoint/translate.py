@@ -20,7 +20,7 @@ from services.authoring.pinpoint.journeys import Translated, translate_journey
 from services.authoring.pinpoint.library import Found, Library, TemplateFaults, hashed
 from services.authoring.pinpoint.notes import Notes, has_error
 from services.authoring.pinpoint.options import Options, read_options
-from services.authoring.pinpoint.reading import Document, read_document
+from services.authoring.pinpoint.reading import Document, read_document, shallow
 from services.authoring.pinpoint.segments import add_audiences
 from services.authoring.pinpoint.shapes import STATES
 from services.authoring.pinpoint.templates import ACTIVE, add_unused
@@ -47,7 +47,7 @@ def answer(data: bytes, default_now_ms: int, template_faults: TemplateFaults) ->
     """
     document = read_document(data)
     export, options = _request(document.value, default_now_ms)
-    bundle, summary = translate(export, options, template_faults, _duplicates(document))
+    bundle, summary = translate(shallow(export), options, template_faults, _duplicates(document))
     if options.strict and (errors := [one for one in bundle["diagnostics"] if one["severity"] == "error"]):
         raise Invalid(
             "translation_incomplete",
@@ -250,7 +250,13 @@ def _judge(journeys: list[dict[str, Any]], library: Library, notes: Notes) -> No
     )
     incomplete = {one["objectRef"] for one in notes.diagnostics if one["severity"] == "error"}
     for journey in list(journeys):
-        body = to_ids(Kind.JOURNEY, {"steps": journey["steps"]}, lambda kind, ref: ref)
+        named = {journey["ref"], journey["audienceRef"]}
+
+        def noted(kind: Kind, ref: str, named: set[Json] = named) -> str:
+            named.add(ref)
+            return ref
+
+        body = to_ids(Kind.JOURNEY, {"steps": journey["steps"]}, noted)
         steps, faults = read_steps(body["steps"])
         settings, more = read_settings(journey["settings"])
         if faults or more:  # a safety net: nothing above makes such a step
@@ -261,7 +267,8 @@ def _judge(journeys: list[dict[str, Any]], library: Library, notes: Notes) -> No
             continue
         blockers = _blockers(journey, Graph(steps, settings), names, library)
         main = library.ref("journey", str(journey["sourceId"]).partition("#")[0])
-        is_incomplete = bool(blockers) or journey["ref"] in incomplete or main in incomplete
+        # A template that prints its own source would be published: what is named counts too.
+        is_incomplete = bool(blockers) or main in incomplete or not named.isdisjoint(incomplete)
         journey["publishBlockers"] = blockers
         journey["completeness"] = "incomplete" if is_incomplete else "complete"
         hashed(journey)

@@ -229,15 +229,15 @@ def explore(
     fill: Fill,
     audience: AudienceLookup,
     faults: Faults,
-    most_work: int,
+    budget: Budget,
 ) -> Explored:
     """Walk every path. `fresh` and `view` are those of a synthetic person without attributes, at the start.
 
-    `faults` are those of a draft's steps: a path ends where one stands. `most_work` bounds steps planned and ways
-    tried; some 20 us each.
+    `faults` are those of a draft's steps: a path ends where one stands. `budget` bounds steps planned and ways
+    tried; some 30 us each.
     """
     view = replace(view, holdout_percent=0)
-    return _Search(version, fresh, view, fill, audience, faults, Budget(most_work)).run()
+    return _Search(version, fresh, view, fill, audience, faults, budget).run()
 
 
 def ways_of(step: Step) -> list[Way]:

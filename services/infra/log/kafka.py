@@ -9,6 +9,7 @@ Source: runtime design 9; infrastructure 2.2.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -41,6 +42,7 @@ R = TypeVar("R")
 
 CONNECT_SECONDS = 60.0  # a broker may start after us
 APPEND_SECONDS = 10.0
+SELDOM_SECONDS = 10.0
 READ_WAIT_MS = 10  # a read knows that there is something: a broker that waits for more delays it
 RECORD_BYTES = 4 << 20
 DAY_MS = 86_400_000
@@ -49,6 +51,27 @@ RETENTION_MS, SEGMENT_MS = 35 * DAY_MS, DAY_MS
 _FOREVER = 1 << 53
 
 logger = logging.getLogger(__name__)
+_TALKERS = ("client", "conn", "producer.sender", "consumer.fetcher", "consumer.group_coordinator", "cluster")
+
+
+class _Seldom(logging.Filter):
+    """Each line of the driver once in ten seconds: while a broker is away it says the same many times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        name, now = f"{record.name} {record.msg}", time.monotonic()
+        if now - self._said.get(name, -SELDOM_SECONDS) < SELDOM_SECONDS:
+            return False
+        self._said[name] = now
+        return True
+
+
+_seldom = _Seldom()
+for _talker in _TALKERS:
+    logging.getLogger(f"aiokafka.{_talker}").addFilter(_seldom)
 
 
 class KafkaLog:

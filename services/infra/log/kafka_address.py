@@ -62,7 +62,7 @@ def read_address(uri: str) -> KafkaAddress:
     account, _, hosts = parts.netloc.rpartition("@")
     servers = tuple(host for host in hosts.split(",") if host)
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
-    faults = [f"{name} is not known; known are {', '.join(_KNOWN)}" for name in given if name not in _KNOWN]
+    faults = [f"{name} is not known, but {', '.join(_KNOWN)} are" for name in given if name not in _KNOWN]
     if parts.scheme != "kafka" or not servers:
         faults.append("write kafka://host:port")
     faults += [f"{host} needs a port" for host in servers if not host.rpartition(":")[2].isdigit()]

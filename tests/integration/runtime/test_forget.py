@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -14,16 +15,20 @@ from journeys.events.v1.customer_event_pb2 import CustomerEvent
 
 from services.domain import ids
 from services.domain.errors import Invalid, Missing, Unavailable
+from services.domain.execution.execution import Intent
 from services.domain.execution.lifecycle import Status
+from services.domain.execution.triggers import Profile
 from services.infra.documents.port import Insert
 from services.infra.log.port import Record
+from services.runtime import erasure
 from services.runtime.app import Runtime
 from services.runtime.collections import AUDIT, EVENTS, EXECUTIONS
+from services.runtime.dispatcher import send_of
 from services.runtime.erasure_documents import DONE, RECEIPTS, Receipt
 from services.runtime.lanes import log_key
 from services.runtime.paging import PageRequest
 from services.runtime.refused_starts import REASON
-from services.runtime.senders.port import Promise
+from services.runtime.senders.port import OutgoingMessage, Promise
 from services.runtime.subject_documents import SUBJECTS, empty_subject
 from tests.support.failpoints import Failpoint, Where
 from tests.support.journeys import WORKSPACE, publish_journey, publish_list
@@ -312,16 +317,59 @@ async def test_lists_of_the_catalogue_that_were_replaced_are_gone() -> None:
         assert [] == left(world)
 
 
-async def test_what_a_provider_answers_too_late_is_nobodys() -> None:
-    """A call that was under way while the person was forgotten leaves no message and no record."""
-    sender = RecordingSender(Promise.AT_MOST_ONCE)
+class SlowSender(RecordingSender):
+    """A provider that answers when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(Promise.AT_MOST_ONCE)
+        self.answers = asyncio.Event()
+
+    async def send(self, message: OutgoingMessage) -> None:
+        await super().send(message)
+        await self.answers.wait()
+
+
+async def test_what_a_provider_answers_too_late_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call that is still under way when the person is forgotten leaves no message and no record."""
+    monkeypatch.setattr(erasure, "EFFECT_SECONDS", 0.04)
+    sender = SlowSender()
     async with a_world({"email": sender}) as world:
-        await living(world)
+        await publish_journey(world.log, STEPS)
+        await put(world)
+        await world.post("signed_up", USER, "e1")
+        await eventually(lambda: _has_called(sender))
 
         await forget(world)
-        await world.advance(HOUR)
+        sender.answers.set()
+        await world.settle()
 
         assert [] == left(world)
+
+
+async def _has_called(sender: SlowSender) -> bool:
+    return bool(sender.calls)
+
+
+async def test_a_send_that_was_promised_is_not_made_to_somebody_forgotten() -> None:
+    """The dispatcher looks at the mark before the gate: what the lane had promised just before is dropped."""
+    sender = RecordingSender(Promise.AT_MOST_ONCE)
+    async with a_world({"email": sender}) as world:
+        await publish_journey(world.log, STEPS)
+        await put(world)
+        await world.post("signed_up", USER, "e1")
+        await world.settle()
+        [one] = await world.executions()
+        sender.calls.clear()
+        await forget(world)
+        intent = Intent("send", "hello", "claimed", 1 << 50, channel="email")
+        promised = dataclasses.replace(one, intents={"hello-2": intent})
+
+        await world.runtime.dispatcher.submit(
+            [send_of(promised, "hello-2", "email", Profile(USER, email=EMAIL), time.monotonic(), is_repeat=False)]
+        )
+        await world.settle()
+
+        assert ([], []) == (sender.calls, left(world))
 
 
 async def test_a_zombies_leftovers_are_found_after_ten_minutes() -> None:

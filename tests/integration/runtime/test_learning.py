@@ -199,8 +199,9 @@ async def test_what_is_learned_routes_the_next_person() -> None:
         assert sum(arm.arm_id == "b" for arm in later) > 25
 
 
-async def test_without_analytics_routing_goes_on_and_says_so(tmp_path: Path) -> None:
+async def test_without_analytics_routing_goes_on_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last snapshot of a branch that has one, equal shares for another; asked over the wire whether it is there."""
+    monkeypatch.setattr("services.runtime.app.ANALYTICS_SECONDS", 0.05)
     async with a_pair() as pair:
         await publish_journey(pair.world.log, AT_ONCE, event="came", goal=("bought", 1))
         for i in range(40):
@@ -213,10 +214,11 @@ async def test_without_analytics_routing_goes_on_and_says_so(tmp_path: Path) -> 
         runtime = pair.world.runtime
         runtime._analytics_address = lambda: address
 
-        await runtime._look_at_analytics()
-        assert runtime.catalog.allocations.is_renewed
+        assert await runtime._reaches_analytics()
         await server.stop(0)
-        await runtime._look_at_analytics()
+        async with asyncio.timeout(10):
+            while runtime.catalog.allocations.is_renewed:
+                await asyncio.sleep(0.001)
         await publish_journey(pair.world.log, AT_ONCE, journey_id="new", event="began", goal=("bought", 1))
         await pair.world.post("came", "late", "in-late")
         await pair.world.post("began", "late", "began-late")

@@ -92,9 +92,9 @@ async def test_events_stay_as_long_as_an_execution_may_count_them() -> None:
     """`since_start` reaches back as far as a run may last."""
     async with a_world() as world:
         since = {"kind": "event_fired", "eventName": "signed_up", "window": {"type": "since_start"}}
-        branch = {"id": "b", "type": "branch", "mode": "condition", "branches": [], "default": "exit"}
-        branch["branches"] = [{"id": "yes", "condition": since, "next": "exit"}]
-        steps = [{**TRIGGER, "next": "b"}, branch, EXIT]
+        cases = [{"id": "yes", "condition": since, "next": "exit"}]
+        branch = {"id": "b", "type": "branch", "mode": "condition", "branches": cases, "default": "exit"}
+        steps: list[dict[str, Any]] = [{**TRIGGER, "next": "b"}, branch, EXIT]
         await publish_journey(world.log, steps, settings={"maxDuration": "P120D"})
         await world.post("signed_up", "ann", "e1")
 

@@ -27,12 +27,15 @@ COMMANDS = [
     "audit",
     "simulate",
     "test",
+    "migrate",
+    "forget",
     "events",
     "subjects",
     "pinpoint",
     "bundle",
     "workspace",
     "config",
+    "dlq",
 ]
 
 

@@ -35,10 +35,13 @@ METHODS = {
     "executions": ["abort", "get", "list", "retry", "start"],
     "internal": [
         "create_workspace",
+        "dead_letters",
         "dispatch",
+        "export_bundle",
         "forget_end_user",
         "forget_receipt",
         "import_bundle",
+        "replay_dead_letter",
         "start_execution",
         "translate_pinpoint",
     ],

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.times import duration_ms, ms_of, rfc3339
+from gateway.times import duration_ms, duration_text, ms_of, rfc3339, signed_duration_ms
 
 DAY = 86_400_000
 
@@ -107,3 +107,27 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
     """Nothing is guessed."""
     with pytest.raises(ValueError, match="ISO 8601"):
         duration_ms(text)
+
+
+@pytest.mark.parametrize(
+    ("ms", "text"),
+    [
+        (0, "PT0S"),
+        (1_000, "PT1S"),
+        (-86_400_000, "-P1D"),
+        (90_061_500, "P1DT1H1M1.5S"),
+        (60_000, "PT1M"),
+        (1, "PT0.001S"),
+    ],
+)
+def test_lengths_are_written_as_they_are_read(ms: int, text: str) -> None:
+    """With a minus where they lie in the past."""
+    assert text == duration_text(ms)
+    assert ms == signed_duration_ms(text)
+
+
+@pytest.mark.parametrize("text", ["--P1D", "-", "+P1D", "-P1M", "P-1D"])
+def test_no_other_sign_is_read(text: str) -> None:
+    """One minus, in front."""
+    with pytest.raises(ValueError, match=r"duration|months"):
+        signed_duration_ms(text)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.infra.outbound import AddressRefused, Targets, is_address, retry_after_ms
+from services.infra.addresses import is_address
+from services.infra.outbound import AddressRefused, Targets, retry_after_ms
 
 PUBLIC = [
     "93.184.216.34",

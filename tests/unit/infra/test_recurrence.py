@@ -56,8 +56,10 @@ def test_hours_follow_elapsed_time(after: str, hours: list[str]) -> None:
     assert hours == first("FREQ=HOURLY", "Europe/Berlin", after, 4)
 
 
-def test_years_of_minutes_are_not_walked() -> None:
+def test_years_are_not_walked() -> None:
     """The phase of an interval stays."""
+    third = first("FREQ=DAILY;INTERVAL=3", "UTC", "2030-03-01T00:00", 2, start="00010101T000000")
+    assert ["03-03 00:00", "03-06 00:00"] == third
     whole = [one % (7 * 60_000) for one in itertools.islice(_sevens(ms("2024-01-02T00:00")), 50)]
     late = [one % (7 * 60_000) for one in itertools.islice(_sevens(ms("2030-01-02T00:00")), 50)]
 

@@ -7,6 +7,7 @@ import pytest
 
 from services.authoring.audiences import AudienceChanges
 from services.authoring.communications import CommunicationChanges
+from services.authoring.importing.records import IMPORTS
 from services.authoring.repositories import JOURNEYS
 from services.domain.errors import Invalid, Missing, NotNow
 from services.domain.journey.lifecycle import Verb
@@ -23,6 +24,7 @@ from tests.unit.authoring.importing.making import (
     imported,
     other_workspace,
     reasons,
+    request,
 )
 
 ALL = {AUDIENCE, CONTRACT, MAIL, JOURNEY}
@@ -202,8 +204,6 @@ class TestAgain:
     async def test_what_broke_off_is_finished_by_asking_again(self, desk: Desk) -> None:
         """Objects without a record are found by their ids, and not made a second time."""
         report = await imported(desk, bundle())
-        from services.authoring.importing.records import IMPORTS
-
         page = await desk.documents.scan(IMPORTS, "", limit=100)
         for record in page.items:
             await desk.documents.delete(IMPORTS, record.key)
@@ -216,8 +216,6 @@ class TestAgain:
         """Also from two processes."""
         another = desk.another()
         await another.open()
-        from tests.unit.authoring.importing.making import request
-
         reports = await asyncio.gather(
             desk.authoring.import_bundle(WORKSPACE, request(bundle()), "system"),
             another.import_bundle(WORKSPACE, request(bundle()), "system"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from services.authoring.importing.reading import read_request
 from services.domain.errors import Invalid
 from tests.unit.authoring.importing.making import AUDIENCE, JOURNEY, MAIL, Json, bundle, faults_of, read
 
@@ -195,7 +196,5 @@ def test_a_predicate_as_deep_as_any_is_taken() -> None:
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"projectKey": NaN}', b"\xff", b'{"a":' * 500])
 def test_what_is_no_json_is_refused(data: bytes) -> None:
     """With a sentence, never an exception of another kind."""
-    from services.authoring.importing.reading import read_request
-
     with pytest.raises(Invalid):
         read_request(data)

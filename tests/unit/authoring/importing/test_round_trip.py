@@ -4,12 +4,14 @@ import asyncio
 import copy
 import json
 import re
-from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from journeys_cli.bundle_diff import changes_between
+from services.authoring.audiences import AudienceChanges
+from services.authoring.communications import CommunicationChanges
+from services.authoring.trigger_contracts import ContractChanges
 from tests.unit.authoring.desk import ANN, WORKSPACE, Desk, changes
 from tests.unit.authoring.importing.making import (
     OTHER,
@@ -24,6 +26,7 @@ from tests.unit.authoring.importing.making import (
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=12).filter(str.strip)
 NAMES = st.sampled_from(["plan", "country", "deep.inside"])
+DERIVED = r"(aud|comm|trig)-(gone|nobody)-[0-9a-f]{10}"
 AUDIENCES = ("vip", "trial", "gone")
 MAILS = ("hello", "bye")
 
@@ -122,27 +125,21 @@ async def filled(made: list[Json], *, is_published: bool) -> Desk:
     return desk
 
 
-def desk_contract() -> Any:
+def desk_contract() -> ContractChanges:
     """A contract with every member."""
-    from services.authoring.trigger_contracts import ContractChanges
-
     return ContractChanges("Signed up", "signed_up", "user.id", "user.email")
 
 
-def desk_audience(name: str) -> Any:
+def desk_audience(name: str) -> AudienceChanges:
     """An audience by list, or one that is made of it."""
-    from services.authoring.audiences import AudienceChanges
-
     if name == "trial":
         return AudienceChanges("Trial", "some", subject_ids=["usr_1", "usr_2"])
     predicate = {"kind": "not", "clause": {"kind": "in_segment", "audienceId": "trial"}}
     return AudienceChanges("VIP", predicate_json=json.dumps(predicate).encode())
 
 
-def desk_mail(like: Json) -> Any:
+def desk_mail(like: Json) -> CommunicationChanges:
     """A mail with content of every type."""
-    from services.authoring.communications import CommunicationChanges
-
     content = {
         "subject": like["subject"],
         "body": like["body"],
@@ -179,26 +176,41 @@ def test_an_export_that_comes_home_changes_nothing(made: list[Json], is_publishe
 def test_an_export_is_the_same_in_another_workspace(made: list[Json]) -> None:
     """All members of all objects, with the same ids; what was missing there is missing here."""
 
-    async def run() -> tuple[Json, Json, set[str]]:
+    async def run() -> tuple[Json, Json, set[str], list[list[str]]]:
         desk = await filled(made, is_published=False)
         other = await other_workspace(desk)
         before = await exported(desk)
         report = await imported(desk, before, other)
         after = await exported(desk, other)
+        lies = [await stored(desk, workspace) for workspace in (WORKSPACE, other)]
         await desk.authoring.close()
-        return before, after, set(ends(report).values())
+        return before, after, set(ends(report).values()), lies
 
-    before, after, actions = asyncio.run(run())
+    before, after, actions, (here, there) = asyncio.run(run())
 
     assert {"created"} == actions
+    assert here == there
     assert [] == changes_between(without_dangling(before), without_dangling(after))
 
 
 def without_dangling(file: Json) -> Json:
     """The bundle with one name for all that was missing: elsewhere it gets another name that nothing has."""
     text = re.sub(r"audience:gone|(communication|contract):nobody", "missing", json.dumps(file))
-    found: Json = json.loads(re.sub(r"(audience|communication|contract):(aud|comm|trig)-[0-9a-f]{20}", "missing", text))
+    found: Json = json.loads(re.sub(rf"(audience|communication|contract):{DERIVED}", "missing", text))
     return found
+
+
+async def stored(desk: Desk, workspace: str) -> list[str]:
+    """The journeys as they lie in the store, without moments and with one id for all that is missing."""
+    found = []
+    for view in (await desk.authoring.journeys.page(workspace, 100, None)).items:
+        journey, draft = view.journey, view.journey.draft
+        assert draft is not None
+        goal = (journey.goal_event_name, journey.goal_event_window_days)
+        refers = (draft.audience_id, draft.trigger_contract_id)
+        whole = (journey.id, journey.name, journey.description, goal, refers, draft.steps_json, draft.settings_json)
+        found.append(re.sub(rf"(?<=['\"])(gone|nobody|{DERIVED})(?=['\"])", "missing", str(whole)))
+    return sorted(found)
 
 
 @SLOW

@@ -284,6 +284,17 @@ START = {"SegmentStartCondition": {"SegmentId": "s"}}
 class TestSize:
     """What is told has limits, and nothing is lost beyond them."""
 
+    @pytest.mark.parametrize("depth", [20, 48, 57])
+    def test_what_is_nested_deep_can_be_imported_all_the_same(self, depth: int) -> None:
+        """Beyond 48 levels it is kept as text, so that the bundle stays within 64."""
+        deep = json.loads("[" * depth + '"core"' + "]" * depth)
+        made = Made(journey({"a": {**email(), "Strange": deep}, "lost": deep}, tags=deep))
+
+        assert_sound(made)
+        body = json.dumps({"bundle": made.bundle}).encode()
+        assert made.bundle == read_document(body).value["bundle"]
+        assert b"core" in made.bytes
+
     def test_what_is_strange_beyond_telling_is_kept_whole(self) -> None:
         """A thousand members that nobody knows are told, and all are kept."""
         one = journey({"a": email()}, **{f"m{i}": i for i in range(3_000)})

@@ -35,6 +35,12 @@ class TestMail:
 
         assert ("complete", []) == (made.journey["completeness"], made.journey["publishBlockers"])
 
+    def test_a_journey_is_as_complete_as_what_it_sends(self) -> None:
+        """A text that prints its own source has to be rewritten first."""
+        made = project({"a": email()}, template(Subject="{{upper Attributes.x}}"))
+
+        assert ("incomplete", []) == (made.journey["completeness"], made.journey["publishBlockers"])
+
     def test_pinned_and_active_are_two_communications(self) -> None:
         """One may change in Pinpoint, the other not."""
         activities = {"a": email("b", TemplateVersion="1"), "b": email()}

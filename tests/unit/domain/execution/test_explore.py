@@ -1,6 +1,8 @@
 """Every path, and somebody who takes it."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +16,11 @@ from services.domain.execution.version import Contract
 from services.domain.execution.walk import put_at
 from services.domain.journey.model import And, Compare, Leaf, Not, Operator, Or, Predicate, Root
 from services.domain.journey.predicate import Audience, Facts, compile_predicate
+from services.domain.journey.reading_predicate import read_predicate
 from tests.support.walking import EXIT, TRIGGER, await_step, occasion, send_step, version_of, view_of, wait_step
 
 Json = dict[str, Any]
+EXAMPLES = sorted((Path(__file__).parents[4] / "examples/journeys").glob("*.json"))
 
 
 def attr(path: str, operator: str, *value: Any, kind: str = "attribute") -> Json:
@@ -52,7 +56,7 @@ def explored(
     )
     known = audiences or {}
     view = view_of(audience=known.get)
-    return explore(version, fresh, view, lambda template, values, now: template, known.get, {}, work)
+    return explore(version, fresh, view, lambda template, values, now: template, known.get, {}, Budget(work))
 
 
 def found(result: Explored) -> set[tuple[str, ...]]:
@@ -325,3 +329,19 @@ def test_the_search_agrees_with_trying_everything(predicate: Predicate) -> None:
             if value is not None:
                 put_at(attributes, variable[1], value)
         assert holds(Facts(now=0, attributes=attributes))
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_every_path_of_the_shipped_journeys_has_somebody_who_takes_it(file: Path) -> None:
+    """Also where waits by an attribute that nobody has end at once."""
+    document = json.loads(file.read_text(encoding="utf-8"))
+    audiences = {}
+    for name, body in document["audiences"].items():
+        predicate, faults = read_predicate(body["predicate"], "")
+        assert predicate is not None, faults
+        audiences[f"$ref:{name}"] = Audience(predicate)
+    journey = document["journey"]
+    result = explored(journey["steps"], audiences=audiences, audience_id=journey.get("audienceId"))
+
+    assert ((), (), False) == (result.unreachable, result.dead_branches, result.truncated)
+    assert {step["id"] for step in journey["steps"]} == {step for path in result.paths for step in path.steps}

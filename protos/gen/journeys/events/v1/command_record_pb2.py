@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from journeys.events.v1 import customer_event_pb2 as journeys_dot_events_dot_v1_dot_customer__event__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'journeys/events/v1/command_record.proto\x12\x12journeys.events.v1\x1a\'journeys/events/v1/customer_event.proto\"\xd2\x03\n\rCommandRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tworkspace\x18\x02 \x01(\t\x12\x13\n\x0b\x65nd_user_id\x18\x03 \x01(\t\x12\x31\n\x05start\x18\x04 \x01(\x0b\x32 .journeys.events.v1.StartCommandH\x00\x12\x38\n\x08\x64ispatch\x18\x05 \x01(\x0b\x32$.journeys.events.v1.ExecutionCommandH\x00\x12\x35\n\x05\x61\x62ort\x18\x06 \x01(\x0b\x32$.journeys.events.v1.ExecutionCommandH\x00\x12\x35\n\x05retry\x18\x07 \x01(\x0b\x32$.journeys.events.v1.ExecutionCommandH\x00\x12\x44\n\x0fprofile_changed\x18\x08 \x01(\x0b\x32).journeys.events.v1.ProfileChangedCommandH\x00\x12/\n\x04look\x18\x0c \x01(\x0b\x32\x1f.journeys.events.v1.LookCommandH\x00\x12\x33\n\x06\x66orget\x18\x0f \x01(\x0b\x32!.journeys.events.v1.ForgetCommandH\x00\x42\x06\n\x04what\"\xa4\x01\n\x0cStartCommand\x12\x12\n\njourney_id\x18\x01 \x01(\t\x12\x30\n\x05\x65vent\x18\x02 \x01(\x0b\x32!.journeys.events.v1.CustomerEvent\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x14\n\x07version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\x05\x61t_ms\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\n\n\x08_versionB\x08\n\x06_at_ms\"G\n\x10\x45xecutionCommand\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x17\n\x15ProfileChangedCommand\"h\n\x0bLookCommand\x12\x12\n\njourney_id\x18\x01 \x01(\t\x12\x13\n\x06\x64ue_ms\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x0cis_recording\x18\x03 \x01(\x08\x12\x0f\n\x07is_bulk\x18\x04 \x01(\x08\x42\t\n\x07_due_ms\"#\n\rForgetCommand\x12\x12\n\nreceipt_id\x18\x01 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'journeys/events/v1/command_record.proto\x12\x12journeys.events.v1\x1a\'journeys/events/v1/customer_event.proto\"\xd2\x03\n\rCommandRecord\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tworkspace\x18\x02 \x01(\t\x12\x13\n\x0b\x65nd_user_id\x18\x03 \x01(\t\x12\x31\n\x05start\x18\x04 \x01(\x0b\x32 .journeys.events.v1.StartCommandH\x00\x12\x38\n\x08\x64ispatch\x18\x05 \x01(\x0b\x32$.journeys.events.v1.ExecutionCommandH\x00\x12\x35\n\x05\x61\x62ort\x18\x06 \x01(\x0b\x32$.journeys.events.v1.ExecutionCommandH\x00\x12\x35\n\x05retry\x18\x07 \x01(\x0b\x32$.journeys.events.v1.ExecutionCommandH\x00\x12\x44\n\x0fprofile_changed\x18\x08 \x01(\x0b\x32).journeys.events.v1.ProfileChangedCommandH\x00\x12/\n\x04look\x18\x0c \x01(\x0b\x32\x1f.journeys.events.v1.LookCommandH\x00\x12\x33\n\x06\x66orget\x18\x0f \x01(\x0b\x32!.journeys.events.v1.ForgetCommandH\x00\x42\x06\n\x04what\"\xa4\x01\n\x0cStartCommand\x12\x12\n\njourney_id\x18\x01 \x01(\t\x12\x30\n\x05\x65vent\x18\x02 \x01(\x0b\x32!.journeys.events.v1.CustomerEvent\x12\x0e\n\x06source\x18\x03 \x01(\t\x12\x14\n\x07version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\x05\x61t_ms\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\n\n\x08_versionB\x08\n\x06_at_ms\"G\n\x10\x45xecutionCommand\x12\x14\n\x0c\x65xecution_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x63tor\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"(\n\x15ProfileChangedCommand\x12\x0f\n\x07is_bulk\x18\x01 \x01(\x08\"h\n\x0bLookCommand\x12\x12\n\njourney_id\x18\x01 \x01(\t\x12\x13\n\x06\x64ue_ms\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x0cis_recording\x18\x03 \x01(\x08\x12\x0f\n\x07is_bulk\x18\x04 \x01(\x08\x42\t\n\x07_due_ms\"#\n\rForgetCommand\x12\x12\n\nreceipt_id\x18\x01 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,9 +39,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTIONCOMMAND']._serialized_start=740
   _globals['_EXECUTIONCOMMAND']._serialized_end=811
   _globals['_PROFILECHANGEDCOMMAND']._serialized_start=813
-  _globals['_PROFILECHANGEDCOMMAND']._serialized_end=836
-  _globals['_LOOKCOMMAND']._serialized_start=838
-  _globals['_LOOKCOMMAND']._serialized_end=942
-  _globals['_FORGETCOMMAND']._serialized_start=944
-  _globals['_FORGETCOMMAND']._serialized_end=979
+  _globals['_PROFILECHANGEDCOMMAND']._serialized_end=853
+  _globals['_LOOKCOMMAND']._serialized_start=855
+  _globals['_LOOKCOMMAND']._serialized_end=959
+  _globals['_FORGETCOMMAND']._serialized_start=961
+  _globals['_FORGETCOMMAND']._serialized_end=996
 # @@protoc_insertion_point(module_scope)

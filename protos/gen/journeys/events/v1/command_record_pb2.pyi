@@ -149,12 +149,17 @@ Global___ExecutionCommand: _TypeAlias = ExecutionCommand  # noqa: Y015
 class ProfileChangedCommand(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    IS_BULK_FIELD_NUMBER: _builtins.int
+    is_bulk: _builtins.bool
+    """One of many that changed together, so what single events ask for comes first."""
     def __init__(
         self,
+        *,
+        is_bulk: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_bulk", b"is_bulk"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
