@@ -28,6 +28,7 @@ HEARTBEAT_SECONDS: Final = 15.0
 RETRY_MS: Final = 2_000  # how long a browser waits until it comes back
 STREAM_SECONDS: Final = 900.0  # then it comes back too, with the id of the last event it had, and signs in again
 RECOUNT_SECONDS: Final = 120.0
+SLOW_SECONDS = 20.0  # how long a reader may not read at all
 CLOSING: Final = web.AppKey("closing", asyncio.Event)
 
 _ENCODE: Final = msgspec.json.Encoder().encode
@@ -99,8 +100,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
         await response.prepare(request)
         if request.method == "HEAD":
             return response
-        await response.write(b"retry: %d\n\n" % RETRY_MS)
         try:
+            await _write(request, response, b"retry: %d\n\n" % RETRY_MS)
             await _pass_on(request, response, call, first)
         except (TimeoutError, ConnectionError, grpc.aio.AioRpcError):
             pass  # the reader is gone or too slow, or analytics is: the reader comes back
@@ -121,7 +122,7 @@ async def _pass_on(
     try:
         while happening is not grpc.aio.EOF:
             if isinstance(happening, WatchJourneyResponse):
-                await response.write(_event(path_id(request), happening))
+                await _write(request, response, _event(path_id(request), happening))
             if reading is None or reading.done():
                 reading = asyncio.ensure_future(call.read())
             waiting: set[asyncio.Future[Any]] = {reading, closing}
@@ -132,11 +133,22 @@ async def _pass_on(
                 happening = reading.result()
             else:
                 happening = None
-                await response.write(b":\n\n")
+                await _write(request, response, b":\n\n")
     finally:
         closing.cancel()
         if reading is not None and not reading.done():
             reading.cancel()
+
+
+async def _write(request: web.Request, response: web.StreamResponse, data: bytes) -> None:
+    """Write on, or cut off who does not read: an answer that nobody takes must not be kept for ever."""
+    try:
+        async with asyncio.timeout(SLOW_SECONDS):
+            await response.write(data)
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the reader does not read") from None
 
 
 def _event(journey_id: str, happening: WatchJourneyResponse) -> bytes:

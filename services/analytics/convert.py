@@ -18,6 +18,7 @@ from services.domain.ids import correlation_id
 from services.infra.log.port import Stored
 
 DEFAULT_LIMIT = 200  # contract 1, limits
+UNLISTED = frozenset({"goal.moved"})  # told with a state that changed; the timeline has nothing to show (contract 2)
 
 
 def observed_from_record(stored: Stored) -> Observed:
@@ -134,6 +135,8 @@ def _rows_from_record(record: ExecutionRecord, stored: Stored) -> list[Row]:
     journey = f"{workspace}:{record.journey_id}"
     rows = []
     for i, entry in enumerate(record.entries):
+        if entry.action in UNLISTED:
+            continue
         entry_id, action = entry.id or f"{record.key}:{record.state.transition}:{i}", entry.action
         actor = entry.actor or SYSTEM
         row = Row(

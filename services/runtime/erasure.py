@@ -21,8 +21,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 import structlog
-from google.protobuf.message import DecodeError
-from journeys.events.v1.authoring_record_pb2 import AuditRecord, CatalogueRecord
+from journeys.events.v1.authoring_record_pb2 import AuditRecord
 from journeys.events.v1.command_record_pb2 import CommandRecord, ForgetCommand
 
 from services.domain.errors import Invalid, Late, Missing, Unavailable
@@ -41,16 +40,14 @@ from services.infra.documents.port import (
     StoreUnavailable,
     Write,
 )
-from services.infra.log.port import Log, LogUnavailable, Place, Record, Stored
+from services.infra.log.port import Log, LogUnavailable, Place, Record
 from services.runtime.acts import SYSTEM, Acts
 from services.runtime.catalog import Catalog, WorkspaceInfo
 from services.runtime.collections import (
     AUDIT,
-    CATALOGUE,
     COLLECTIONS,
     COMMAND_RESULTS,
     COMMANDS,
-    DEAD_LETTERS,
     EVENT_RECORDS,
     EVENTS,
     EXECUTION_RECORDS,
@@ -71,6 +68,7 @@ from services.runtime.erasure_documents import (
     Receipt,
     hidden_key,
 )
+from services.runtime.erasure_log import LogEraser
 from services.runtime.lanes import Subject, log_key, subject_of
 from services.runtime.profiles import end_user_id_fault
 from services.runtime.records import record_of
@@ -78,7 +76,6 @@ from services.runtime.subject_documents import SUBJECTS, SUPPRESSIONS, subject_d
 from services.runtime.work import CommandItem
 
 PAGE: Final = 500
-READ_AT_ONCE: Final = 1_000
 ANSWER_SECONDS: Final = 110.0  # a hundred thousand executions take half of it
 EFFECT_SECONDS: Final = 5.0  # how long a send that is under way is waited for
 RECHECK_MS: Final = (600_000, 86_400_000)  # after the forgetting
@@ -131,6 +128,7 @@ class Erasures:
         self._engine = engine
         self._acts = acts
         self._elsewhere = elsewhere
+        self._erase_log = LogEraser(log)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._wake = asyncio.Event()
         self._progress = asyncio.Event()
@@ -206,6 +204,9 @@ class Erasures:
                 next_at = await self.look()
             except (StoreUnavailable, LogUnavailable, Unavailable) as error:
                 logger.warning("erasures.wait", error=str(error))
+                await asyncio.sleep(1.0)
+            except Exception:  # the outermost loop: one receipt that cannot be seen to stops nothing else
+                logger.exception("erasures.failed")
                 await asyncio.sleep(1.0)
             else:
                 await self._clock.wait(self._wake, next_at)
@@ -442,39 +443,6 @@ class Erasures:
         contract = version.contract if version is not None else None
         return version is None or (contract is not None and contract.subject_path != ("endUserId",))
 
-    async def _erase_log(self, person: Person) -> tuple[int, int | None]:
-        """Remove the person's records from every topic; how many, and until when those stay that cannot be removed."""
-        own = person.slot % self._log.partitions
-        erased, until = 0, None
-        for topic in (EVENTS, COMMANDS, DEAD_LETTERS, EXECUTION_RECORDS, AUDIT, CATALOGUE):
-            kept = (await self._log.erase(topic, [])).retained_until
-            if kept is not None:
-                until = max(until or 0, kept)
-                continue
-            is_shared = topic in (AUDIT, CATALOGUE)
-            for partition in range(self._log.partitions) if is_shared else (own,):
-                places = await self._places(topic, partition, person)
-                for at in range(0, len(places), PAGE):
-                    erased += (await self._log.erase(topic, places[at : at + PAGE])).count
-        return erased, until
-
-    async def _places(self, topic: str, partition: int, person: Person) -> list[Place]:
-        """Where records stand that are the person's, or (of what is no single person's) name them."""
-        found: list[Place] = []
-        newest: dict[str, Place] = {}  # of the catalogue: the record that says how a thing is now
-        offset = 0
-        while part := await self._log.read(topic, partition, offset, READ_AT_ONCE):
-            offset = part[-1].offset + 1
-            for one in part:
-                if topic == CATALOGUE:
-                    if one.key in newest:
-                        found.append(newest.pop(one.key))
-                    if _names_in_catalogue(one, person):
-                        newest[one.key] = Place(one.partition, one.offset)
-                elif person.is_keyed_by(one.key) if topic != AUDIT else _names_in_audit(one, person):
-                    found.append(Place(one.partition, one.offset))
-        return found
-
     # -- the stores
 
     async def _all_of(
@@ -578,23 +546,3 @@ def _json_of(record: EventRecord) -> Any:
         return msgspec.json.decode(record.data_json)
     except msgspec.DecodeError:
         return None
-
-
-def _names_in_audit(stored: Stored, person: Person) -> bool:
-    try:
-        record = AuditRecord.FromString(stored.value)
-        return (
-            record.workspace == person.workspace
-            and bool(record.metadata_json)
-            and person.is_in(msgspec.json.decode(record.metadata_json))
-        )
-    except (DecodeError, msgspec.DecodeError):
-        return False
-
-
-def _names_in_catalogue(stored: Stored, person: Person) -> bool:
-    try:
-        record = CatalogueRecord.FromString(stored.value)
-    except DecodeError:
-        return False
-    return record.workspace == person.workspace and any(map(person.is_named_by, record.audience.subject_ids))

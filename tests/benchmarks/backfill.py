@@ -56,7 +56,7 @@ def _published(server: Served, audience: str) -> str:
 
 def _is_done(server: Served, journey: str) -> bool:
     stats = server.call("GET", f"/api/journeys/{journey}/step-stats")
-    return {step["stepId"]: step["executed"] for step in stats}.get("exit", 0) >= PEOPLE
+    return bool({step["stepId"]: step["executed"] for step in stats}.get("exit", 0) >= PEOPLE)
 
 
 def _probe(server: Served, journey: str, user: str) -> float:

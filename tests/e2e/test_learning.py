@@ -1,7 +1,8 @@
 """An adaptive journey over many days of the virtual clock: what it promises, checked from outside.
 
 `SUBJECTS` people come by, day after day; some of them buy, more of those that were sent the better way. Everything is
-then counted again from the timeline, by formulas written down here a second time.
+then counted again from the timeline, by formulas written down here a second time. `LEARNING_SUBJECTS=20000` walks the
+long form, in half a minute.
 """
 
 import hashlib

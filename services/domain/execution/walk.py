@@ -284,6 +284,8 @@ def reach_goals(walk: Walk, event_id: str, event_name: str, at: int, noted_at: i
         if credited:
             detail["arms"] = credited
         walk.note(noted_at, walk.step_id, "goal.reached", detail)
+    elif moved:  # an earlier event came late: whoever counts has to hear of it, the timeline has the goal already
+        walk.note(noted_at, walk.step_id, "goal.moved", {"eventId": event_id, "eventName": event_name})
     return moved
 
 

@@ -15,7 +15,7 @@ from services.analytics.facts import Fact
 from services.analytics.journeys import ALLOCATED
 from services.analytics.recount import RecountStats
 from services.analytics.report_servicer import ReportServicer
-from services.analytics.repositories import ALLOCATIONS, DAYS
+from services.analytics.repositories import ALLOCATIONS, DAYS, FACTS, ROWS
 from services.domain.stats.routing import routing_weights
 from services.domain.times import DAY_MS
 from services.infra.clock import ManualClock
@@ -23,7 +23,7 @@ from services.infra.documents.port import StoreUnavailable, Write
 from services.infra.log.port import Record
 from tests.support.memory import MemoryDocuments, MemoryLog
 from tests.unit.analytics.learning import STEPS, WINDOW_MS, fact_of, publish, routed
-from tests.unit.analytics.reports import T0, eventually, record
+from tests.unit.analytics.reports import T0, entry, eventually, record
 
 QUARTER = 900_000
 
@@ -429,6 +429,19 @@ class TestRecount:
         found = await self.recount(scene, people("a", 1, buyers=1))("pk_demo", "act")
 
         assert {"executions"} == {one.source for one in found.differences}
+
+
+async def test_what_only_counts_is_not_in_the_timeline(scene: Scene) -> None:
+    """A goal that moved to an earlier event: the fact has its moment, the timeline one goal."""
+    moved = routed("u", bought_at=T0 + 5, transition=2)
+    moved.entries.extend([entry("k:2:0", action="goal.moved"), entry("k:2:1", action="goal.reached")])
+    await scene.told(routed("u", bought_at=T0 + 9), moved)
+
+    (fact,) = (await scene.documents.scan(FACTS, "")).items
+    rows = (await scene.documents.scan(ROWS, "")).items
+
+    assert ([T0 + 5, T0 + 9], T0 + 5) == (fact.goals, fact.arms["pick"].converted_at)
+    assert ["goal.reached"] == [row.action for row in rows]
 
 
 async def test_a_record_that_cannot_be_read_stops_nobody(scene: Scene) -> None:

@@ -30,7 +30,7 @@ def test_only_versions_that_people_enter_by_membership_watch() -> None:
         version_of([EXIT], audience_id="a"),
     ]
 
-    assert () == watches_of([(version, 1) for version in versions], {}.get, {})
+    assert () == watches_of([(version, 1) for version in versions], named().get, {})
 
 
 def test_its_fingerprint_is_who_belongs() -> None:
@@ -70,7 +70,7 @@ def test_what_is_looked_at_when() -> None:
 
 def test_nobody_can_say_who_belongs_where_an_audience_is_missing() -> None:
     """The watched one, or one inside it; or where they lead in a circle."""
-    assert "audience_not_found" == belonging_of("a", {}.get).fault
+    assert "audience_not_found" == belonging_of("a", named().get).fault
     assert "audience_not_found" == belonging_of("a", named(a=InSegment("b")).get).fault
     assert "audience_cycle" == belonging_of("a", named(a=InSegment("a")).get).fault
     assert belonging_of("a", named(a=PRO).get).fault is None

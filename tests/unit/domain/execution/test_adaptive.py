@@ -272,6 +272,18 @@ class TestAttribution:
         assert T0 + HOUR == execution.arms["pick"].converted_at
         assert 1 == sum(entry.action == "goal.reached" for entry in execution.history)
 
+    def test_an_earlier_event_that_comes_late_is_told(self) -> None:
+        """Not as another goal: who counts learns of the moment."""
+        version = picking()
+        first = late(version, start(version, goal=GOAL).execution, "bought", T0 + DAY, 11)
+        assert first is not None
+
+        second = late(version, first, "bought", T0 + HOUR, 12)
+
+        assert second is not None
+        assert "goal.moved" == second.outbox[-1].action
+        assert (GoalReached("e12", T0 + HOUR),) == second.goals
+
     def test_the_same_event_changes_nothing_twice(self) -> None:
         """Met again at its place, or at another one."""
         version = picking()
