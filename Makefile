@@ -5,7 +5,7 @@ READY := .venv/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test fmt lint check protos protos-check diagrams diagrams-check lock locks-check bench bench-stats-peers up down test-integration hook clean
+.PHONY: help setup run demo test fmt lint check protos protos-check diagrams diagrams-check lock locks-check bench bench-distributed bench-stats-peers up down test-integration hook clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ locks-check:  ## fail when a lock holds an address
 
 bench: setup  ## measure; prints BENCH lines, never fails on a slow machine
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+bench-distributed: setup  ## measure separate processes on Kafka and a document server (ARGS="--help" for its options)
+	@$(BIN)/python deploy/local/local.py run -- $(BIN)/python -m tests.benchmarks.distributed $(ARGS)
 
 up: setup  ## start Kafka and a document server here, without containers (see deploy/local/local.py)
 	@$(BIN)/python deploy/local/local.py up

@@ -40,6 +40,7 @@ from services.infra.grpc.errors import refusal_of
 from services.infra.grpc.server import Server
 from services.infra.log.port import LogUnavailable
 from services.infra.machinery import is_shared, machinery
+from services.infra.process import exit_on_a_dead_loop
 from services.infra.settings import ServeSettings, SettingsInvalid
 from services.infra.sqlite.engine import CannotOpen
 from services.infra.telemetry import Telemetry, set_up_logging
@@ -113,7 +114,7 @@ async def _serve(settings: ServeSettings, on_ready: Ready | None) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.set_exception_handler(_exit_on_a_dead_loop(stop, died))
+    loop.set_exception_handler(exit_on_a_dead_loop(stop, died))
     async with running(settings) as at:
         if at.new_session is not None and settings.bootstrap_token is None:
             _say(f"Owner's session of workspace {PROJECT_KEY}: {at.new_session}")
@@ -271,20 +272,3 @@ def _saving(documents: Documents) -> Callable[[int], Awaitable[None]]:
         await documents.write_many([Replace(CLOCKS, document) if before else Insert(CLOCKS, document)])
 
     return save
-
-
-def _exit_on_a_dead_loop(
-    stop: asyncio.Event, died: asyncio.Event
-) -> Callable[[asyncio.AbstractEventLoop, Mapping[str, Any]], None]:
-    """A service whose loop ended by an error must not go on looking well: the process ends, with status 1 so that
-    whoever looks after it starts another.
-    """
-
-    def handle(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-        error = context.get("exception")
-        logger.error("loop.error", message=context.get("message"), error=repr(error), exc_info=error)
-        if str(context.get("message", "")).startswith("a loop of"):
-            died.set()
-            stop.set()
-
-    return handle

@@ -154,6 +154,11 @@ def run(command: list[str]) -> int:
                 **os.environ,
                 "JOURNEYS_TEST_KAFKA": addresses["JOURNEYS_LOG"],
                 "JOURNEYS_TEST_MONGODB": addresses["JOURNEYS_STORE"],
+                # For benchmarks: whose figures these are, and what the servers themselves use.
+                "JOURNEYS_TEST_STORE_KIND": "the server MONGODB_URI names"
+                if os.environ.get("MONGODB_URI")
+                else store_command(place)[1],
+                "JOURNEYS_TEST_STATE": str(place.state),
             }
             status = subprocess.call(command, env=environment)  # noqa: S603  the caller's own command
             return 1 if status == MISSING else status  # that one is ours
@@ -241,7 +246,9 @@ def store_command(place: Place) -> tuple[list[str], str, bool]:
     if wanted in ("any", "rs") and built.exists():
         return [str(built), *flags], f"secantusd-rs {SECANTUS_RS}, a stand-in for MongoDB", False
     if wanted not in ("any", "py"):
-        raise CannotStart(f"JOURNEYS_LOCAL_STORE={wanted}: not here (any, mongod, rs after build-docstore, py)", MISSING)
+        raise CannotStart(
+            f"JOURNEYS_LOCAL_STORE={wanted}: not here (any, mongod, rs after build-docstore, py)", MISSING
+        )
     venv = place.cache / f"secantus-py-{SECANTUS_PY}"
     server = venv / "bin" / "secantusd-py"
     if not server.exists():

@@ -140,11 +140,11 @@ def _add_days(sums: Sums, days: Iterable[Day]) -> None:
     for day in days:
         for section, groups in (("arms", day.arms), ("starts", day.starts)):
             for group, buckets in groups.items():
-                name = f"{section}/{day.day}/{group.replace(chr(31), ' ')}"
+                name = f"{section}/{day.day}/{group}"
                 for member, count in zip(("n", "s"), total(buckets.values()), strict=True):
                     sums[f"{name}/{member}"] = sums.get(f"{name}/{member}", 0) + count
         for group, persons in day.firsts.items():
-            name = f"firsts/{day.day}/{group.replace(chr(31), ' ')}"
+            name = f"firsts/{day.day}/{group}"
             for member, count in zip(("exposed", "holdout"), persons, strict=True):
                 sums[f"{name}/{member}"] = sums.get(f"{name}/{member}", 0) + count
 

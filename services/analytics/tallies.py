@@ -13,7 +13,9 @@ Source: statistics design 3.1, 4.4 and 5.1.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from services.analytics.facts import Fact, Goal
 from services.domain.times import DAY_MS
@@ -22,7 +24,6 @@ QUARTER_MS = 900_000
 QUARTERS = DAY_MS // QUARTER_MS
 ARMS, STARTS = "arms", "starts"
 EXPOSED, HOLDOUT = "exposed", "holdout"
-_SEPARATOR = "\x1f"
 
 
 class ArmGroup(NamedTuple):
@@ -39,13 +40,12 @@ class ArmGroup(NamedTuple):
     @property
     def name(self) -> str:
         """The group as a text, as it is stored."""
-        return _SEPARATOR.join(map(str, self))
+        return _named(self)
 
     @classmethod
     def named(cls, name: str) -> "ArmGroup":
         """The group of a stored text."""
-        step_id, arm_id, version, goal_event, window_ms, since, epoch = name.split(_SEPARATOR)
-        return cls(step_id, arm_id, int(version), goal_event, int(window_ms), int(since), epoch)
+        return cls(*msgspec.json.decode(name))
 
 
 class StartGroup(NamedTuple):
@@ -59,13 +59,12 @@ class StartGroup(NamedTuple):
     @property
     def name(self) -> str:
         """The group as a text, as it is stored."""
-        return _SEPARATOR.join(map(str, self))
+        return _named(self)
 
     @classmethod
     def named(cls, name: str) -> "StartGroup":
         """The group of a stored text."""
-        cohort, goal_event, window_ms, since = name.split(_SEPARATOR)
-        return cls(cohort, goal_event, int(window_ms), int(since))
+        return cls(*msgspec.json.decode(name))
 
 
 class FirstGroup(NamedTuple):
@@ -77,13 +76,12 @@ class FirstGroup(NamedTuple):
     @property
     def name(self) -> str:
         """The group as a text, as it is stored."""
-        return f"{self.since}{_SEPARATOR}{self.share!r}"
+        return _named(self)
 
     @classmethod
     def named(cls, name: str) -> "FirstGroup":
         """The group of a stored text."""
-        since, share = name.split(_SEPARATOR)
-        return cls(int(since), float(share))
+        return cls(*msgspec.json.decode(name))
 
 
 class Share(NamedTuple):
@@ -182,3 +180,8 @@ class PersonByPerson:
             if person is not None and person not in self._seen:
                 self._seen.add(person)
                 yield fact
+
+
+def _named(group: tuple[Any, ...]) -> str:
+    # As JSON: the name of an event may hold any character that one would part the members by.
+    return msgspec.json.encode(group).decode()

@@ -5,6 +5,7 @@ is refused when it is written, so that a publish finds none.
 Source: contract 3, "Communications".
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -35,6 +36,7 @@ from services.infra.documents.port import Documents, DuplicateKey
 COMM_TYPES: Final = ("marketing", "transactional")
 ACTIVE, ARCHIVED = "active", "archived"
 STATUSES: Final = (ACTIVE, ARCHIVED)
+_ONE_LINE: Final = re.compile(r"[^\x00-\x1f\x7f]*")
 _TEXTS: Final = ("subject", "body", "text", "title", "from")
 
 
@@ -183,7 +185,7 @@ def _read(changes: CommunicationChanges) -> tuple[Mapping[str, Any], list[Fault]
         return {}, faults
     members = Members(content, "", faults)
     for name in _TEXTS:
-        members.text(name)
+        members.text(name, pattern=_ONE_LINE if name == "from" else None)
     data = members.free("data")
     if data is not None and not isinstance(data, dict):
         faults.append(wrong_type("/data", data, "an object"))

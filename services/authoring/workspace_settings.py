@@ -43,6 +43,11 @@ _TYPES_OF: Final[Mapping[str, tuple[str, ...]]] = {
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
 _MOST: Final = 1_000_000_000
 _IGNORED: Final = ("projectKey",)  # written by the server, accepted back
+_ADDRESS: Final = re.compile(r"https?://[^\s/?#@]+(?:[/?#]\S*)?", re.IGNORECASE)
+_CREDENTIALS: Final = re.compile(r"[^/?#]*//[^/?#]*@")
+_HOST: Final = re.compile(r"[^\s/@]+")
+_ONE_LINE: Final = re.compile(r"[^\x00-\x1f\x7f]+")
+_HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _URL: Final = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", re.IGNORECASE)
 
 
@@ -168,19 +173,23 @@ def _sender(members: Members, channel: str) -> Json:
     kind = one.choice("type", _TYPES_OF[channel], need=True)
     match kind:
         case "smtp":
-            one.text("host", need=True, least=1, most=253)
+            host = one.text("host", need=True, least=1, most=253)
+            if host is not None and not _HOST.fullmatch(host):
+                one.fault("host", "bad_host", "Write a host like mail.example.com; who signs in is told by `username`.")
             one.take("port", need=True)
             one.whole("port", 1, 65_535)
             one.choice("security", ("none", "starttls", "tls"), need=True)
             one.text("username", most=320)
             _secret_ref(one, "passwordRef")
-            one.text("from", need=True, least=3, most=320)
-            one.text("replyTo", most=320)
+            one.text("from", need=True, least=3, most=320, pattern=_ONE_LINE)
+            one.text("replyTo", most=320, pattern=_ONE_LINE)
         case "http":
             _address(one, "url", need=True)
             for name, value in one.pairs("headers"):
                 if not isinstance(value, str):
                     one.fault("headers", "wrong_type", f"The header {name} has to be a text.")
+                elif not _HEADER.fullmatch(name) or not _ONE_LINE.fullmatch(value or "-"):
+                    one.fault("headers", "invalid_header", "A header has a name of HTTP's and is one line.")
             _secret_ref(one, "secretRef")
             one.take("idempotent", need=True)
             one.flag("idempotent", False)
@@ -209,7 +218,9 @@ def _secret_ref(members: Members, name: str, *, need: bool = False) -> str | Non
 
 def _address(members: Members, name: str, *, need: bool = False) -> None:
     url = members.text(name, need=need, most=2_048)
-    if url is not None and not re.fullmatch(r"https?://[^\s/?#@]+[^\s]*", url, re.IGNORECASE):
+    if url is not None and _CREDENTIALS.match(url):
+        members.fault(name, "url_with_credentials", "An address holds no user name and no password.")
+    elif url is not None and not _ADDRESS.fullmatch(url):
         members.fault(name, "bad_url", "Write an address like https://mail.example.com/send.")
 
 

@@ -10,12 +10,17 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from liquid import BoundTemplate, Environment, Markup, Mode, RenderContext, escape, soft_str
+from liquid.builtin.expressions import FilteredExpression
+from liquid.builtin.expressions.path import Path
 from liquid.builtin.expressions.primitive import RangeLiteral
+from liquid.builtin.output import Output, OutputNode
 from liquid.exceptions import LiquidError, LocalNamespaceLimitError, LoopIterationLimitError, OutputStreamLimitError
+from liquid.expression import Expression
 from liquid.filter import liquid_filter, sequence_filter, string_filter, with_context, with_environment
+from liquid.undefined import is_undefined
 
 from services.infra.clock import SystemClock, moment
 
@@ -27,6 +32,7 @@ MAX_TAGS: Final = 10_000  # of a template; each costs 20 us to compile
 _CACHED: Final = 2048  # compiled templates
 _NO_TAGS: Final = ("include", "render")  # there is nothing to include
 NOW: Final = "\x00now"  # no template can name it
+MISSING: Final = "\x00missing"
 
 
 class TemplateFailed(Exception):
@@ -42,16 +48,24 @@ def template_faults(text: str) -> list[str]:
     return list(_faults(text))
 
 
-def render(text: str, values: Mapping[str, Any], *, html: bool, now_ms: int | None = None) -> str:
+def render(
+    text: str,
+    values: Mapping[str, Any],
+    *,
+    html: bool,
+    now_ms: int | None = None,
+    missing: dict[str, None] | None = None,
+) -> str:
     """The text with `values` put in; with `html`, every value is escaped. What is missing renders as nothing.
 
-    `now_ms` is what `"now" | date: ...` means; without it, the machine's clock. Raises TemplateFailed.
+    `now_ms` is what `"now" | date: ...` means; without it, the machine's clock. `missing` is given the paths that are
+    printed and hold nothing. Raises TemplateFailed.
     """
     template = _compiled(text, html)
     if isinstance(template, str):
         raise TemplateFailed(template)
     try:
-        return template.render({**values, NOW: now_ms})
+        return template.render({**values, NOW: now_ms, MISSING: missing})
     except Exception as failure:  # noqa: BLE001  # a filter raises whatever Python raises for its arguments
         raise TemplateFailed(sentence_of(failure)) from None
 
@@ -126,6 +140,39 @@ class _Template(BoundTemplate):
     context_class = _Context
 
 
+def note_missing(expression: Expression, context: RenderContext) -> None:
+    """Note a path that is printed and holds nothing; what has a default is not missing."""
+    missing = context.globals.get(MISSING)
+    if not isinstance(missing, dict):
+        return
+    left = expression
+    if isinstance(expression, FilteredExpression):
+        if any(one.name == "default" for one in expression.filters or ()):
+            return
+        left = expression.left
+    if isinstance(left, Path):
+        found = left.evaluate(context)
+        if found is None or is_undefined(found):
+            missing[str(left)] = None
+
+
+class _Output(OutputNode):
+    """`{{ ... }}`."""
+
+    __slots__ = ()
+
+    def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
+        written = super().render_to_output(context, buffer)
+        # What printed something by itself was there, and need not be looked up again; a filter prints without it too.
+        if not written or (isinstance(self.expression, FilteredExpression) and self.expression.filters):
+            note_missing(self.expression, context)
+        return written
+
+
+class _OutputTag(Output):
+    node_class = _Output
+
+
 class _Environment(Environment):
     loop_iteration_limit = MAX_ITERATIONS
     local_namespace_limit = MAX_LOCALS
@@ -138,6 +185,7 @@ def environment_of(html: bool) -> Environment:
     environment = _Environment(tolerance=Mode.STRICT, autoescape=html)
     for name in _NO_TAGS:
         del environment.tags[name]
+    environment.add_tag(_OutputTag)
     environment.add_filter("date", _date)
     environment.add_filter("join", _join)
     environment.add_filter("replace", _replace)

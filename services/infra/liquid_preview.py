@@ -12,7 +12,6 @@ from typing import Any, Final, TextIO
 
 from liquid import BoundTemplate, RenderContext, escape
 from liquid.ast import Node
-from liquid.builtin.expressions import FilteredExpression
 from liquid.builtin.expressions.path import Path
 from liquid.builtin.output import Output, OutputNode
 from liquid.builtin.tags.cycle_tag import CycleNode, CycleTag
@@ -21,7 +20,16 @@ from liquid.expression import Expression
 from liquid.stringify import to_liquid_string
 from liquid.undefined import is_undefined
 
-from services.infra.liquid import MAX_TAGS, MAX_TEXT, NOW, TemplateFailed, environment_of, sentence_of
+from services.infra.liquid import (
+    MAX_TAGS,
+    MAX_TEXT,
+    MISSING,
+    NOW,
+    TemplateFailed,
+    environment_of,
+    note_missing,
+    sentence_of,
+)
 
 # A printed text, and the dotted paths of what it was made of, as far as they hold anything.
 Mask = Callable[[str, Sequence[str]], str]
@@ -42,7 +50,6 @@ class Preview:
 class _Watch:
     mask: Mask
     aliases: Mapping[str, frozenset[str]]  # local names -> the roots they were made of
-    missing: dict[str, None]
 
 
 def preview(
@@ -53,12 +60,13 @@ def preview(
     if isinstance(compiled, str):
         raise TemplateFailed(compiled)
     template, aliases = compiled
-    watch = _Watch(mask or _as_it_is, aliases, {})
+    missing: dict[str, None] = {}
+    watch = _Watch(mask or _as_it_is, aliases)
     try:
-        shown = template.render({**values, NOW: now_ms, _PREVIEW: watch})
+        shown = template.render({**values, NOW: now_ms, MISSING: missing, _PREVIEW: watch})
     except Exception as failure:  # noqa: BLE001  # a filter raises whatever Python raises for its arguments
         raise TemplateFailed(sentence_of(failure)) from None
-    return Preview(shown, tuple(watch.missing))
+    return Preview(shown, tuple(missing))
 
 
 def _as_it_is(text: str, sources: Sequence[str]) -> str:
@@ -137,7 +145,7 @@ class _Shown(OutputNode):
 
     def render_to_output(self, context: RenderContext, buffer: TextIO) -> int:
         value = self.expression.evaluate(context)
-        _note_missing(self.expression, context)
+        note_missing(self.expression, context)
         return buffer.write(_shown(value, self.expressions(), context))
 
 
@@ -156,21 +164,6 @@ class _ShownCycle(CycleNode):
         inner = StringIO()
         super().render_to_output(context, inner)
         return buffer.write(_shown(inner.getvalue(), self.expressions(), context))
-
-
-def _note_missing(expression: Expression, context: RenderContext) -> None:
-    watch = context.globals.get(_PREVIEW)
-    if not isinstance(watch, _Watch):
-        return
-    left = expression
-    if isinstance(expression, FilteredExpression):
-        if any(one.name == "default" for one in expression.filters or ()):
-            return
-        left = expression.left
-    if isinstance(left, Path):
-        found = left.evaluate(context)
-        if found is None or is_undefined(found):
-            watch.missing[str(left)] = None
 
 
 class _Output(Output):

@@ -8,8 +8,10 @@ import asyncio
 import signal
 import sys
 import zoneinfo
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
+
+import structlog
 
 from services.infra.clock import Clock, SystemClock
 from services.infra.documents.port import Documents, StoreUnavailable
@@ -20,6 +22,7 @@ from services.infra.settings import ServiceSettings, SettingsInvalid
 from services.infra.sqlite.engine import CannotOpen
 from services.infra.telemetry import Telemetry, set_up_logging
 
+logger = structlog.get_logger(__name__)
 Registration = tuple[Callable[[Any, Any], None], Any, str]
 
 
@@ -62,9 +65,11 @@ def run_alone(settings_class: type[ServiceSettings], make: Make) -> int:
 
 async def _serve(settings: ServiceSettings, make: Make) -> int:
     zoneinfo.reset_tzpath(to=[])
-    stop = asyncio.Event()
+    stop, died = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    loop.set_exception_handler(exit_on_a_dead_loop(stop, died))
     clock, telemetry = SystemClock(), Telemetry(process=True)
     async with machinery(settings.store, settings.log, settings.data_dir, clock.now_ms) as (documents, log):
         service = make(documents, log, clock, settings, telemetry)
@@ -81,4 +86,21 @@ async def _serve(settings: ServiceSettings, make: Make) -> int:
         finally:
             await server.stop(grace=5.0)
             await service.close()
-    return 0
+    return 1 if died.is_set() else 0
+
+
+def exit_on_a_dead_loop(
+    stop: asyncio.Event, died: asyncio.Event
+) -> Callable[[asyncio.AbstractEventLoop, Mapping[str, Any]], None]:
+    """A service whose loop ended by an error must not go on looking well: the process ends, with status 1 so that
+    whoever looks after it starts another.
+    """
+
+    def handle(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+        error = context.get("exception")
+        logger.error("loop.error", message=context.get("message"), error=repr(error), exc_info=error)
+        if str(context.get("message", "")).startswith("a loop of"):
+            died.set()
+            stop.set()
+
+    return handle

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import grpc
@@ -41,6 +42,7 @@ from services.runtime.erasure_documents import ERASURE_COLLECTIONS, Marks
 from services.runtime.erasure_servicer import NAME as ERASURE_SERVICE
 from services.runtime.erasure_servicer import ErasureServicer, Peers
 from services.runtime.exploration import Exploration
+from services.runtime.gaps import Gaps
 from services.runtime.hook_calls import HookCalls
 from services.runtime.ingestion import Ingestion
 from services.runtime.intake import Intake
@@ -119,11 +121,12 @@ class Runtime:
             self.outbound,
             on_unregistered=self._forget_tokens,
         )
+        gaps = Gaps(telemetry)
         self.dispatcher = Dispatcher(
-            documents, log, self.catalog, clock, self.acks, self.senders, senders, links, self.marks
+            documents, log, self.catalog, clock, self.acks, self.senders, senders, links, self.marks, gaps
         )
         caller = WebhookCaller(self.outbound)  # signed by the real clock: receivers compare with theirs
-        self.hooks = HookCalls(log, self.catalog, clock, self.acks, caller, self.marks.is_fresh)
+        self.hooks = HookCalls(log, self.catalog, clock, self.acks, caller, self.marks.is_gone, gaps)
         self.engine = Engine(
             documents,
             log,
@@ -134,7 +137,7 @@ class Runtime:
             subjects=self.subjects,
             acks=self.acks,
             ownership=self.ownership,
-            render=_plain,
+            render=partial(_counted, gaps),
         )
         self.timers = Timers(documents, self.engine, clock, self.ownership.lanes)
         self.intake = Intake(documents, log, self.catalog, self.engine, clock, self.marks)
@@ -348,9 +351,16 @@ class Runtime:
 _RECORDS_SERVICE = "journeys.runtime.v1.RecordsService"
 
 
-def _plain(template: str, values: Mapping[str, Any], now_ms: int) -> str:
+def _counted(gaps: Gaps, template: str, values: Mapping[str, Any], now_ms: int) -> str:
+    missing: dict[str, None] = {}
+    text = _plain(template, values, now_ms, missing)
+    gaps.count(missing)
+    return text
+
+
+def _plain(template: str, values: Mapping[str, Any], now_ms: int, missing: dict[str, None] | None = None) -> str:
     try:
-        return render(template, values, html=False, now_ms=now_ms)
+        return render(template, values, html=False, now_ms=now_ms, missing=missing)
     except TemplateFailed as failure:
         raise ValueError(failure.reason) from None
 

@@ -22,7 +22,7 @@ from services.infra.log.port import Log, Record
 from services.runtime.catalog import Catalog
 from services.runtime.collections import AUDIT, COMMAND_RESULTS, COMMANDS, EXECUTIONS, CommandResult
 from services.runtime.engine import Engine
-from services.runtime.erasure_documents import Marks
+from services.runtime.erasure_documents import Marks, start_of
 from services.runtime.lanes import log_key, subject_of
 from services.runtime.refused_starts import REASON, refused_starts
 
@@ -72,6 +72,8 @@ class Commands:
             # Before the log: a command would carry the id there again.
             await self._log.append(AUDIT, self._refused(version, asked))
             return _execution_id(journey_id, journey.latest_version, asked), False, REASON
+        if await self._is_spent(journey_id, asked):
+            return _execution_id(journey_id, journey.latest_version, asked), False, "duplicate"
         command = CommandRecord(
             id=uuid4().hex,
             workspace=workspace,
@@ -162,6 +164,15 @@ class Commands:
         if result.outcome == "unchanged" and not (verb == "aborted" and after.status is Status.ABORTED):
             raise NotNow("illegal_transition", f"An execution that is {after.status} cannot be {verb}.")
         return after
+
+    async def _is_spent(self, journey_id: str, event: CustomerEvent) -> bool:
+        """Whether that start was decided before the person was forgotten: it is not decided anew."""
+        info = self._catalog.workspace(event.project_key)
+        if info is None or not event.id:
+            return False
+        subject = subject_of(event.project_key, info.subject_secret, event.end_user_id)
+        start = start_of(journey_id, event.id)
+        return bool(await self._marks.spent([(subject.key, info.subject_secret, start)]))
 
     async def _ask(self, command: CommandRecord) -> CommandResult:
         reply = self._engine.expect(command.id)

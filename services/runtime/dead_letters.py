@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 import msgspec
 
-from services.domain.errors import Missing
+from services.domain.errors import Fault, Invalid, Missing
 from services.infra.documents.port import Page
 from services.infra.log.port import Log, Record, Stored
 from services.runtime.collections import DEAD_LETTERS, EVENTS
 from services.runtime.paging import PageRequest, bad_cursor
 
 HEADER = "dead-letter"
+# A compressed record may be many times what a topic takes: of one that is too large to be an event the beginning is
+# kept, which shows where it came from; the record itself stays where it was until its topic's retention ends.
+MOST_BYTES, KEPT_BYTES = 1 << 20, 4096
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -24,6 +27,7 @@ class Origin(msgspec.Struct, frozen=True):
     partition: int
     offset: int
     reason: str
+    size: int | None = None  # of the whole value, where only its beginning was kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,11 @@ class DeadLetter:
 
 def buried(one: Stored, reason: str) -> Record:
     """The dead letter of a record. It lies beside the others of its key."""
-    origin = Origin(one.topic, one.partition, one.offset, reason)
-    return Record(one.key, one.value, (*one.headers, (HEADER, msgspec.json.encode(origin))))
+    size = len(one.value) if len(one.value) > MOST_BYTES else None
+    origin = Origin(one.topic, one.partition, one.offset, reason, size)
+    value = one.value if size is None else one.value[:KEPT_BYTES]
+    headers = one.headers if sum(len(name) + len(text) for name, text in one.headers) < MOST_BYTES else ()
+    return Record(_bounded(one.key), value, (*headers, (HEADER, msgspec.json.encode(origin))))
 
 
 class DeadLetters:
@@ -60,13 +67,21 @@ class DeadLetters:
         return Page(found, None)
 
     async def replay(self, partition: int, offset: int) -> None:
-        """Append one again where it came from. Raises Missing."""
+        """Append one again where it came from. Raises Missing; Invalid where only its beginning was kept."""
         read = await self._log.read(DEAD_LETTERS, partition, offset, 1) if 0 <= partition < self._log.partitions else []
         if not read or read[0].offset != offset:
             raise Missing("dead_letter", f"{partition}.{offset}")
         letter = _letter(read[0])
+        if letter.origin.size is not None:
+            message = f"Of this record of {letter.origin.size} bytes only the beginning was kept: events are smaller."
+            raise Invalid("validation_error", message, [Fault("/offset", "too_large", message)])
         headers = tuple((name, value) for name, value in letter.stored.headers if name != HEADER)
         await self._log.append(letter.origin.topic, [Record(letter.stored.key, letter.stored.value, headers)])
+
+
+def _bounded(key: str) -> str:
+    """A key that is no longer than any event's could be."""
+    return key if len(key) <= KEPT_BYTES else key[:KEPT_BYTES]
 
 
 def _letter(stored: Stored) -> DeadLetter:

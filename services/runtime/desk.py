@@ -111,6 +111,7 @@ class Desk:
         self._catalog = catalog
         self._render = render
         self._epoch = epoch
+        self._now = now
         self._rates = rates
         self.held: dict[str, Held] = {}
         self.profile = loaded.profile
@@ -498,6 +499,7 @@ class Desk:
             allocation=lambda step: catalog.allocations.of(workspace, version.journey_id, step),
             is_learning=catalog.allocations.is_renewed,
             goal_window_ms=journey.goal_window_ms if journey else 7 * DAY_MS,
+            now=self._now,
             formers=[
                 Former(one.key, one.started_at, one.status is Status.RUNNING, one.trigger.data)
                 for one in (held.execution for held in self.held.values())
@@ -540,5 +542,8 @@ def data_of(raw: bytes) -> dict[str, Any]:
     """An event's data; what is no JSON object is an empty one."""
     if not raw or raw == b"{}":
         return {}
-    value = _decode(raw)
+    try:
+        value = _decode(raw)
+    except (msgspec.DecodeError, RecursionError):  # nobody checked what others write as our own messages
+        return {}
     return value if isinstance(value, dict) else {}

@@ -9,7 +9,8 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -21,12 +22,14 @@ from services.domain.messaging.masking import masked_address
 from services.domain.messaging.retry import RetryAt, retry_schedule
 from services.infra.clock import Clock
 from services.infra.documents.port import Delete, Documents, Insert, Outcome, Replace, StoreUnavailable, Write
+from services.infra.liquid import render
 from services.infra.log.port import Log, LogUnavailable, Record
 from services.runtime import guards
 from services.runtime.acks import Acks
 from services.runtime.catalog import Catalog
 from services.runtime.collections import EXECUTION_RECORDS, MESSAGES, MessageDocument
 from services.runtime.erasure_documents import Erasure, Marks
+from services.runtime.gaps import Gaps
 from services.runtime.records import record_of
 from services.runtime.rendering import CannotRender, outgoing
 from services.runtime.senders.choice import Senders
@@ -51,6 +54,8 @@ class Send:
     profile: Profile
     claimed_at: float
     is_repeat: bool
+    # What its texts print and nobody has, once they are rendered.
+    missing: dict[str, None] = field(default_factory=dict, compare=False)
 
     @property
     def attempts(self) -> int:
@@ -89,7 +94,9 @@ class Dispatcher:
         given: Mapping[str, Sender] | None = None,
         links: Links = lambda workspace, end_user_id, channel, now_ms: "",
         marks: Marks | None = None,
+        gaps: Gaps | None = None,
     ) -> None:
+        self._gaps = gaps or Gaps()
         self._documents = documents
         self._log = log
         self._catalog = catalog
@@ -328,7 +335,7 @@ class Dispatcher:
     async def _finish(self, ended: list[_Ended]) -> None:
         """Publish what became of the sends, then note it for the executions' next write."""
         if self._marks is not None:
-            late = [one for one in ended if self._marks.is_fresh(one.send.execution.subject_key)]
+            late = [one for one in ended if await self._was_forgotten(one.send.execution, self._marks)]
             await self._forget_again([one.send for one in late])
             ended = [one for one in ended if one not in late]
         if not ended:
@@ -337,9 +344,10 @@ class Dispatcher:
         notes: list[tuple[_Ended, Entry]] = []
         for one in ended:
             send = one.send
-            detail = {"channel": send.channel, "messageId": send.send_id}
+            detail: dict[str, Any] = {"channel": send.channel, "messageId": send.send_id}
             if one.reason is not None:
                 detail["reason"] = one.reason
+            detail |= self._gaps.told(send.missing)
             action = {"sent": "send.executed", "failed": "send.failed"}.get(one.state, "send.unknown")
             entry = Entry(f"{send.send_id}:{one.state}", one.at, send.step_id, action, detail)
             notes.append((one, entry))
@@ -352,6 +360,9 @@ class Dispatcher:
             self._acks.settle(execution.key, execution.workspace_id, execution.subject_id, settled, now)
         self._release([one.send for one, _ in notes])
         self.settled.set()
+
+    async def _was_forgotten(self, execution: Execution, marks: Marks) -> bool:
+        return await marks.is_gone(execution.subject_key, execution.started_at)
 
     async def _forget_again(self, sends: list[Send]) -> None:
         """They were under way while their person was forgotten: their messages go as well."""
@@ -371,8 +382,9 @@ class Dispatcher:
             raise CannotRender(f"the version pins no communication {communication!r}")
         now = self._clock.now_ms()
         link = self._links(execution.workspace_id, execution.subject_id, send.channel, now)
+        fill = partial(render, missing=send.missing)
         return outgoing(
-            execution, send.send_id, send.step_id, send.channel, pinned, send.profile, version.name, now, link
+            execution, send.send_id, send.step_id, send.channel, pinned, send.profile, version.name, now, link, fill
         )
 
     def _document(

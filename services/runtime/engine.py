@@ -26,11 +26,13 @@ from services.runtime.catalog import Catalog
 from services.runtime.collections import (
     AUDIT,
     COMMAND_RESULTS,
+    DEAD_LETTERS,
     EVENT_RECORDS,
     EXECUTION_RECORDS,
     CommandResult,
     EventRecord,
 )
+from services.runtime.dead_letters import buried
 from services.runtime.desk import Desk, Held, Loaded, RenderAt
 from services.runtime.dispatcher import Dispatcher, Send, send_of
 from services.runtime.hook_calls import HookCall, HookCalls
@@ -48,10 +50,13 @@ CYCLES_IN_FLIGHT = 3
 HAND_OVER_SECONDS, FINISH_SECONDS = 5.0, 3.5
 BULK = 100  # people of a sweep in a cycle of their own: short enough that whoever comes meanwhile waits little
 BULK_BESIDE = 50  # of them while others come, so that a busy server goes on with them too
+ACKS = 200  # executions in a cycle of acknowledgements alone
+FEW = 50  # people who go alone rather than with any of those
 WANTED_SECONDS = 0.25
 RECENT = 5_000
 ACK_SECONDS = 1.0
 MOST_TRIES = 50
+MOST_TROUBLE = 3  # tries of a record that makes planning itself fail
 MOST_UNFINISHED = 4_000
 logger = structlog.get_logger(__name__)
 Person = tuple[str, str]
@@ -88,11 +93,16 @@ class Engine:
         self._render = render
         self._rates = Rates()
         self._pending: dict[Person, list[Item]] = {}
+        # Whom a cycle takes up next, by rank: everybody else, acknowledgements, those who are asked about in bulk.
+        # A person may stand in several, and twice: what counts is what is pending.
         self._ready: deque[Person] = deque()
-        self._later: deque[Person] = deque()  # those who are asked about in bulk only
+        self._acked: deque[Person] = deque()
+        self._later: deque[Person] = deque()
+        self._queues = (self._ready, self._acked, self._later)
         self._wanted_at = 0.0  # when somebody else came last (monotonic)
         self._busy: set[Person] = set()
         self._cycles: set[asyncio.Task[None]] = set()
+        self._patient: set[asyncio.Task[None]] = set()  # those of them that have acknowledgements or bulk in them
         self._cycles_allowed = CYCLES_IN_FLIGHT
         self._forgetting: set[asyncio.Task[None]] = set()
         self.on_forget: Callable[[CommandItem], Awaitable[None]] = _nobody_forgets
@@ -112,7 +122,7 @@ class Engine:
         """Queue one item; the future ends when it needs no more care."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         item = Item(workspace, end_user_id, payload, done)
-        if not (isinstance(payload, AckItem) or (isinstance(payload, CommandItem) and payload.is_bulk)):
+        if not item.rank:
             self._wanted_at = time.monotonic()
         self.unfinished += 1
         self._enqueue([item])
@@ -169,22 +179,15 @@ class Engine:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._has_room():
-                batch = self._take()
+            while (taken := self._take()) is not None:
+                batch, is_patient = taken
                 if not batch:
                     continue
                 task = asyncio.create_task(self._cycle(batch))
                 self._cycles.add(task)
+                if is_patient:
+                    self._patient.add(task)
                 task.add_done_callback(self._ended)
-
-    def _has_room(self) -> bool:
-        """Whether to begin a cycle. One of a sweep's people alone leaves room for another of everybody else's, and
-        waits for the others while everybody else has work for us.
-        """
-        free = self._cycles_allowed - len(self._cycles)
-        if free <= 0 or self._ready:
-            return free > 0
-        return bool(self._later) and free > 1 and not (self._is_wanted() and self._cycles)
 
     def _is_wanted(self) -> bool:
         """Whether single events, commands or timers came just now."""
@@ -204,7 +207,8 @@ class Engine:
         for key, ack in self._acks.ripe(before, 4 * CYCLE):
             if key not in self._flushed:
                 self._flushed.add(key)
-                done = self.submit(ack.workspace, ack.end_user_id, AckItem(key, self._clock.now_ms()))
+                item = AckItem(key, self._clock.now_ms(), is_urgent=False)
+                done = self.submit(ack.workspace, ack.end_user_id, item)
                 done.add_done_callback(lambda _, key=key: self._flushed.discard(key))  # type: ignore[misc]
 
     def kill(self) -> None:
@@ -263,8 +267,8 @@ class Engine:
                 self._busy.discard(person)
             self._enqueue(self._worth_trying(again), first=True)
             for person in batch:
-                if self._pending.get(person) and person not in self._ready:
-                    self._ready.append(person)
+                if waiting := self._pending.get(person):
+                    self._queues[_rank_of(waiting)].append(person)
             self._wake.set()
 
     async def _work(self, batch: dict[Person, list[Item]]) -> list[Item]:
@@ -290,10 +294,16 @@ class Engine:
         again.extend(fenced)
         claimed_at = time.monotonic()
         desks: list[tuple[Asked, Desk, SubjectDocument | None]] = []
+        troubled: list[tuple[Asked, Exception]] = []
         for need, (read, profile) in zip(needs, loaded, strict=True):
             epoch = self._ownership.epoch(need.subject.slot)
-            desk = Desk(read, self._catalog, self._render, self._acks, self._rates, epoch, now)
-            self._plan(need, desk, now)
+            try:
+                desk = Desk(read, self._catalog, self._render, self._acks, self._rates, epoch, now)
+                self._plan(need, desk, now)
+            except Exception as error:  # one bad record must not stop the others of its cycle: nothing of it is written
+                logger.exception("lane.failed", subject_key=need.subject.key)
+                troubled.append((need, error))
+                continue
             desks.append((need, desk, profile))
         lost = await self._take_places([desk for _, desk, _ in desks])
         applied = await self._commit([one for one in desks if one[1] not in lost], lost, now)
@@ -301,7 +311,9 @@ class Engine:
         if refused := [record for _, desk, _ in desks for record in desk.blocked]:
             await self._log.append(AUDIT, refused)
         lost |= await self._note_members([desk for _, desk, _ in desks if desk not in lost])
-        if fenced:
+        for need, error in troubled:
+            again.extend(await self._set_aside(need.items, error))
+        if fenced or troubled:
             await asyncio.sleep(0.2)  # until the group has dealt anew, trying at once would be trying all the time
         for need, desk, _ in desks:
             if desk in lost:
@@ -311,6 +323,17 @@ class Engine:
                 self._reply(result)
             self._finish(need.items)
         return again
+
+    async def _set_aside(self, items: Sequence[Item], error: Exception) -> list[Item]:
+        """Keep the record that cannot be handled, tried again and again, as a dead letter; the items to be planned again."""
+        bad = error.item if isinstance(error, _Unplannable) else None
+        if bad is None or bad.tries < MOST_TROUBLE:
+            return list(items)
+        if isinstance(bad.payload, EventItem | CommandItem):
+            reason = f"It could not be handled: {type(error.__cause__).__name__}."
+            await self._log.append(DEAD_LETTERS, [buried(bad.payload.stored, reason)])
+        self._finish([bad])  # a timer or an acknowledgement is found again by its alarm
+        return [item for item in items if item is not bad]
 
     async def _take_places(self, desks: Sequence[Desk]) -> set[Desk]:
         """Write the ledgers of whoever took a place under a cap; the desks that lost theirs to somebody else.
@@ -373,24 +396,28 @@ class Engine:
         return lost
 
     def _plan(self, need: Asked, desk: Desk, now: int) -> None:
-        for item in sorted(need.items, key=lambda item: item.payload.at):
-            if desk.refuses(item.payload):
-                continue
-            match item.payload:
-                case EventItem() as event:
-                    desk.event(event)
-                case CommandItem() as command:
-                    desk.command(command, now)
-                case DueItem() as due:
-                    held = desk.due(due, now)
-                    if held is not None and not self._ownership.is_alone:
-                        held.is_inherited = (
-                            False  # its former owner may be alive, and still at work on what it promised
-                        )
-                    if held is not None:
-                        desk.reclaim(held, now, self._holds)
-                case AckItem():
-                    pass  # the desk has applied what is known
+        for item in sorted(need.items, key=_moment_of):
+            try:
+                self._plan_one(item, desk, now)
+            except Exception as error:
+                raise _Unplannable(item) from error
+
+    def _plan_one(self, item: Item, desk: Desk, now: int) -> None:
+        if desk.refuses(item.payload):
+            return
+        match item.payload:
+            case EventItem() as event:
+                desk.event(event)
+            case CommandItem() as command:
+                desk.command(command, now)
+            case DueItem() as due:
+                held = desk.due(due, now)
+                if held is not None and not self._ownership.is_alone:
+                    held.is_inherited = False  # its former owner may be alive, and still at work on what it promised
+                if held is not None:
+                    desk.reclaim(held, now, self._holds)
+            case AckItem():
+                pass  # the desk has applied what is known
 
     async def _act(self, applied: Sequence[tuple[Desk, Held]], claimed_at: float) -> None:
         """After the commit: remember, publish, send."""
@@ -494,14 +521,13 @@ class Engine:
         for item in items:
             person = (item.workspace, item.end_user_id)
             waiting = self._pending.get(person)
-            is_bulk = isinstance(item.payload, CommandItem) and item.payload.is_bulk
             if waiting is None:
                 self._pending[person] = [item]
                 if person not in self._busy:
-                    (self._later if is_bulk else self._ready).append(person)
+                    self._queues[item.rank].append(person)
                 continue
-            if not is_bulk and all(isinstance(one.payload, CommandItem) and one.payload.is_bulk for one in waiting):
-                self._ready.append(person)  # no longer asked about in bulk only
+            if all(item.rank < one.rank for one in waiting):
+                self._queues[item.rank].append(person)  # is wanted sooner than before
             if first:
                 waiting.insert(0, item)
             else:
@@ -509,12 +535,29 @@ class Engine:
         if items:
             self._wake.set()
 
-    def _take(self) -> dict[Person, list[Item]]:
-        """The next cycle's people: those whom single events or timers concern come before those of a sweep."""
+    def _take(self) -> tuple[dict[Person, list[Item]], bool] | None:
+        """The next cycle's people, and whether any of them can wait; None: no cycle is to begin.
+
+        Those whom single events or timers concern come before acknowledgements and a sweep's people. A few of them go
+        alone, many take some of the others along; and one cycle of the others is always under way, or nobody would
+        come to them on a server that is always busy. Were it two, the place for whoever comes next would be taken.
+        """
+        free = self._cycles_allowed - len(self._cycles)
+        is_owed = bool(self._acked or self._later) and not self._patient
         batch: dict[Person, list[Item]] = {}
-        self._take_from(self._ready, CYCLE, batch)
-        self._take_from(self._later, BULK_BESIDE if batch or self._is_wanted() else BULK, batch)
-        return batch
+        if free > (1 if is_owed else 0) and self._ready:
+            self._take_from(self._ready, CYCLE - min(len(self._acked), CYCLE // 2), batch)
+            if (wanted := len(batch)) < FEW:
+                return batch, False
+            self._take_from(self._acked, wanted, batch)
+            self._take_from(self._later, BULK_BESIDE, batch)
+            return batch, len(batch) > wanted
+        is_wanted = bool(self._ready) or self._is_wanted()
+        if free > (0 if is_owed else 1) and (is_owed or not is_wanted) and (self._acked or self._later):
+            self._take_from(self._acked, BULK_BESIDE if is_wanted else ACKS, batch)
+            self._take_from(self._later, BULK_BESIDE if is_wanted else BULK, batch)
+            return batch, True
+        return None
 
     def _take_from(self, people: deque[Person], most: int, batch: dict[Person, list[Item]]) -> None:
         count = 0
@@ -562,8 +605,8 @@ class Engine:
             self._busy.discard(person)
             for item in reversed(again):
                 self._enqueue([item], first=True)
-            if self._pending.get(person) and person not in self._ready:
-                self._ready.append(person)
+            if waiting := self._pending.get(person):
+                self._queues[_rank_of(waiting)].append(person)
             self._wake.set()
 
     def drop(self, keys: Iterable[str]) -> None:
@@ -578,6 +621,7 @@ class Engine:
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._cycles.discard(task)
+        self._patient.discard(task)
         self._wake.set()
 
     def _finish(self, items: Sequence[Item]) -> None:
@@ -614,6 +658,23 @@ class Engine:
         reply = self._replies.get(result.key)
         if reply is not None and not reply.done():
             reply.set_result(result)
+
+
+class _Unplannable(Exception):
+    """Planning this item failed; the cause says how."""
+
+    def __init__(self, item: Item) -> None:
+        super().__init__()
+        self.item = item
+
+
+def _moment_of(item: Item) -> int:
+    return item.payload.at
+
+
+def _rank_of(waiting: Sequence[Item]) -> int:
+    """How soon a person is wanted: as soon as what of theirs is wanted soonest."""
+    return min(item.rank for item in waiting)
 
 
 async def _nobody_forgets(item: CommandItem) -> None:

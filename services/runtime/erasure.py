@@ -62,11 +62,15 @@ from services.runtime.erasure_documents import (
     ERASURES,
     HIDDEN_SUPPRESSIONS,
     RECEIPTS,
+    SPENT_EVENTS,
     Erasure,
     HiddenSuppression,
     Marks,
     Receipt,
+    SpentEvent,
     hidden_key,
+    spent_key,
+    start_of,
 )
 from services.runtime.erasure_log import LogEraser
 from services.runtime.lanes import Subject, log_key, subject_of
@@ -276,6 +280,8 @@ class Erasures:
             # The receipt first: a mark without one could not be seen through.
             await self._documents.write_many([Insert(RECEIPTS, fresh)])
             receipt = await self._documents.get(RECEIPTS, receipt_id) or fresh
+            if receipt.phase == DONE:
+                return receipt  # a command that was seen through and is read again: they may be known again since
             again = Erasure(
                 key=subject.key,
                 workspace=subject.workspace,
@@ -386,6 +392,7 @@ class Erasures:
     async def _delete_all(self, person: Person, end_user_id: str | None, hashes: set[str]) -> int:
         """Remove every document of the person; how many there were. `hashes` takes up names of addresses."""
         removed = await self._stop_executions(person, hashes)
+        await self._spend_events(person)
         for collection in _BY_SUBJECT:
             if collection is not EXECUTIONS:
                 removed += await self._delete_of(collection, person)
@@ -417,6 +424,7 @@ class Erasures:
             if records := [record_of(one, one.outbox) for one in page.items if one.outbox]:
                 await self._log.append(EXECUTION_RECORDS, records)
             await self._clean_events(page.items, person)
+            await self._spend(person, [start_of(one.journey_id, one.trigger.event_id) for one in page.items])
             hashes.update(
                 await self._hide(person, sorted({one.trigger.email for one in page.items if one.trigger.email}))
             )
@@ -426,6 +434,21 @@ class Erasures:
             # One that was written meanwhile is read again with the next page.
             removed += sum(outcome is Outcome.APPLIED for outcome in outcomes)
             self._engine.drop(one.key for one in page.items)
+
+    async def _spend_events(self, person: Person) -> None:
+        """Note the ids of the person's events before the records go: met again, they decide nothing anew."""
+        ids: list[str] = []
+        async for record in self._all_of(EVENT_RECORDS, person):
+            ids.append(record.event_id)
+            if len(ids) == PAGE:
+                await self._spend(person, ids)
+                ids = []
+        await self._spend(person, ids)
+
+    async def _spend(self, person: Person, ids: Sequence[str]) -> None:
+        keys = dict.fromkeys(spent_key(person.key, person.secret, one) for one in ids)
+        if keys:
+            await self._write([Insert(SPENT_EVENTS, SpentEvent(key=key)) for key in keys])
 
     async def _clean_events(self, executions: Sequence[Execution], person: Person) -> None:
         """Events that started these executions and are not recorded as the person's: nobody's go, others' lose the name."""

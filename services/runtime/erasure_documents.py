@@ -23,6 +23,7 @@ from services.runtime.subject_documents import SUPPRESSIONS, suppression_key
 
 DONE = "done"
 _PURPOSE = b"journeys suppr."  # of the keyed hash of an address, so that it is no other hash of the house
+_EVENTS = b"journeys spent"  # the same, of an event id
 _FRESH = 100_000  # keys this process remembers to have forgotten
 
 
@@ -84,7 +85,28 @@ class HiddenSuppression(msgspec.Struct, frozen=True, kw_only=True):
 
 HIDDEN_SUPPRESSIONS: Collection[HiddenSuppression] = Collection("hidden_suppressions", HiddenSuppression)
 
-ERASURE_COLLECTIONS = (ERASURES, RECEIPTS, HIDDEN_SUPPRESSIONS)
+
+class SpentEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that was decided for a person who was forgotten since: its id decides nothing anew, ever."""
+
+    key: str  # <subject key>:<keyed hash of the event id>
+    revision: int = 1
+
+
+SPENT_EVENTS: Collection[SpentEvent] = Collection("spent_events", SpentEvent)
+
+ERASURE_COLLECTIONS = (ERASURES, RECEIPTS, HIDDEN_SUPPRESSIONS, SPENT_EVENTS)
+
+
+def start_of(journey_id: str, event_id: str) -> str:
+    """The name under which one journey's start by that event id is spent: another journey may still be started."""
+    return f"{journey_id} {event_id}"
+
+
+def spent_key(subject_key: str, secret: bytes, event_id: str) -> str:
+    """The key under which an event id is spent that nobody can read any more."""
+    hashed = hashlib.blake2b(event_id.encode(), digest_size=16, key=secret, person=_EVENTS)
+    return f"{subject_key}:{base64.b32encode(hashed.digest()).decode().rstrip('=').lower()}"
 
 
 def hidden_key(workspace: str, secret: bytes, address: str) -> str:
@@ -95,18 +117,18 @@ def hidden_key(workspace: str, secret: bytes, address: str) -> str:
 
 async def suppressed_among(documents: Documents, asked: Iterable[tuple[str, bytes, str]]) -> set[tuple[str, str]]:
     """Those of the addresses (workspace, its secret, address) nobody may write to: (workspace, normal address)."""
-    listed: dict[str, tuple[str, str]] = {}
-    hidden: dict[str, tuple[str, str]] = {}
-    for workspace, secret, address in asked:
-        name = (workspace, normal(address))
-        listed[suppression_key(workspace, address)] = name
-        hidden[hidden_key(workspace, secret, address)] = name
-    if not listed:
+    addresses = list(asked)
+    if not addresses:
         return set()
-    found, others = await asyncio.gather(
-        documents.get_many(SUPPRESSIONS, list(listed)), documents.get_many(HIDDEN_SUPPRESSIONS, list(hidden))
+    listed = {suppression_key(workspace, address): (workspace, normal(address)) for workspace, _, address in addresses}
+    found, any_hidden = await asyncio.gather(
+        documents.get_many(SUPPRESSIONS, list(listed)), documents.scan(HIDDEN_SUPPRESSIONS, "", limit=1)
     )
-    return {listed[key] for key in found} | {hidden[key] for key in others}
+    suppressed = {listed[key] for key in found}
+    if any_hidden.items:  # else nobody's key has to be made: that costs as much as looking an address up
+        hidden = {hidden_key(*one): (one[0], normal(one[2])) for one in addresses}
+        suppressed |= {hidden[key] for key in await documents.get_many(HIDDEN_SUPPRESSIONS, list(hidden))}
+    return suppressed
 
 
 class Marks:
@@ -128,15 +150,31 @@ class Marks:
         marks = await self.among(key for key in keys.values() if key)
         return {person for person, key in keys.items() if key in marks and marks[key].reinstated_at is None}
 
+    async def spent(self, asked: Iterable[tuple[str, bytes, str]]) -> set[str]:
+        """Those event ids (of subject key, secret, event id) that were decided before the person was forgotten.
+
+        Raises StoreUnavailable.
+        """
+        events = list(asked)
+        marks = await self.among(subject_key for subject_key, _, _ in events)
+        keys = {spent_key(*one): one[2] for one in events if one[0] in marks}
+        return {keys[key] for key in await self._documents.get_many(SPENT_EVENTS, list(keys))} if keys else set()
+
     def note(self, subject_key: str) -> None:
         """This process forgets that person: what it still holds of theirs is dropped where it would come out."""
         if len(self._fresh) >= _FRESH:
             del self._fresh[next(iter(self._fresh))]
         self._fresh[subject_key] = None
 
-    def is_fresh(self, subject_key: str) -> bool:
-        """Whether this process forgot that person, and nobody made them known again here."""
-        return subject_key in self._fresh
+    async def is_gone(self, subject_key: str, started_at: int) -> bool:
+        """Whether this process forgot that person, and what started then (ms) was before anybody made them known again.
+
+        That may have been another process, so the mark decides. Raises StoreUnavailable.
+        """
+        if subject_key not in self._fresh:
+            return False
+        mark = await self._documents.get(ERASURES, subject_key)
+        return mark is not None and started_at < mark.known_from
 
     async def reinstate(self, workspace: str, end_user_id: str, now: int) -> int | None:
         """Make a forgotten person known again; the moment from which events count, None if nobody was forgotten.

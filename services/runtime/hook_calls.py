@@ -7,7 +7,7 @@ Source: contract 2.1 (webhook); runtime design 7.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,14 @@ from services.domain.execution.triggers import Profile, Settled
 from services.domain.journey.model import Webhook
 from services.domain.messaging.retry import RetryAt, call_schedule
 from services.infra.clock import Clock
+from services.infra.documents.port import StoreUnavailable
 from services.infra.liquid import render
 from services.infra.log.port import Log, LogUnavailable
 from services.runtime import guards
 from services.runtime.acks import Acks
 from services.runtime.catalog import Catalog
 from services.runtime.collections import EXECUTION_RECORDS
+from services.runtime.gaps import Gaps
 from services.runtime.records import record_of
 from services.runtime.senders.outcomes import Permanent, Temporary
 from services.runtime.webhooks import WebhookCaller
@@ -50,6 +52,10 @@ class HookCall:
         return f"{self.execution.execution_id}-{self.key}"
 
 
+async def _nobody_is(subject_key: str, started_at: int) -> bool:
+    return False
+
+
 class HookCalls:
     """Makes the calls side by side and settles them."""
 
@@ -60,9 +66,11 @@ class HookCalls:
         clock: Clock,
         acks: Acks,
         caller: WebhookCaller,
-        is_forgotten: Callable[[str], bool] = lambda subject_key: False,
+        is_gone: Callable[[str, int], Awaitable[bool]] = _nobody_is,
+        gaps: Gaps | None = None,
     ) -> None:
-        self._is_forgotten = is_forgotten
+        self._gaps = gaps or Gaps()
+        self._is_gone = is_gone
         self._log = log
         self._catalog = catalog
         self._clock = clock
@@ -99,22 +107,22 @@ class HookCalls:
             await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
 
     async def _see_through(self, call: HookCall) -> None:
+        one = call.execution
         try:
             async with self._places:
                 if not guards.may_still_act(call.claimed_at, time.monotonic(), LEASE_MS / 1000):
                     return  # the lease is found again when it runs out
-                if self._is_forgotten(call.execution.subject_key):
+                if await self._is_gone(one.subject_key, one.started_at):
                     return
                 settled = await self._called(call)
-            if self._is_forgotten(call.execution.subject_key):
+            if await self._is_gone(one.subject_key, one.started_at):
                 return  # while the call was under way: nobody asks any more what it answered
             if settled.entry is not None:
                 record = record_of(call.execution, [settled.entry], {call.key: settled.result.state})
                 await self._log.append(EXECUTION_RECORDS, [record])
-            one = call.execution
             self._acks.settle(one.key, one.workspace_id, one.subject_id, settled, time.monotonic())
             self.on_settled(one)
-        except LogUnavailable as error:
+        except (StoreUnavailable, LogUnavailable) as error:
             logger.warning("hook.unavailable", call_id=call.call_id, error=str(error))
         finally:
             self._held.discard(call.call_id)
@@ -124,30 +132,36 @@ class HookCalls:
         version = self._catalog.version(one.workspace_id, one.journey_id, one.journey_version)
         step = version.steps.get(call.intent.step_id) if version else None
         if version is None or not isinstance(step, Webhook):
-            return self._ended(call, "failed", {"reason": "The version has no such webhook."})
+            return self._ended(call, "failed", {"reason": "The version has no such webhook."}, {})
         values = template_values(one, call.profile, version.name)
         info = self._catalog.workspace(one.workspace_id)
         secret_ref = info.settings.get("webhookSecretRef") if info else None
         now = self._clock.now_ms()
         attempts = call.intent.attempts + 1
+        missing: dict[str, None] = {}
+
+        def fill(text: str) -> str:
+            return render(text, values, html=False, now_ms=now, missing=missing)
+
         try:
-            called = await self._caller.call(
-                step, call.call_id, lambda text: render(text, values, html=False, now_ms=now), secret_ref
-            )
+            called = await self._caller.call(step, call.call_id, fill, secret_ref)
         except Permanent as refusal:
-            return self._ended(call, "failed", _told(refusal.reason, refusal.status, attempts))
+            return self._ended(call, "failed", _told(refusal.reason, refusal.status, attempts), missing)
         except Temporary as refusal:
             now = self._clock.now_ms()
             match call_schedule(attempts, step.retries, call.call_id, now, refusal.retry_after):
                 case RetryAt(at=at):
                     return Settled(call.key, Result("failed", now, refusal.reason), retry_at=at)
                 case _:
-                    return self._ended(call, "failed", _told(refusal.reason, refusal.status, attempts))
+                    return self._ended(call, "failed", _told(refusal.reason, refusal.status, attempts), missing)
         detail: dict[str, Any] = {"status": called.status, "attempts": attempts}
-        return self._ended(call, "sent", detail, called.answer)
+        return self._ended(call, "sent", detail, missing, called.answer)
 
-    def _ended(self, call: HookCall, state: str, detail: dict[str, Any], answer: Any = None) -> Settled:
+    def _ended(
+        self, call: HookCall, state: str, detail: dict[str, Any], missing: Mapping[str, None], answer: Any = None
+    ) -> Settled:
         at = self._clock.now_ms()
+        detail |= self._gaps.told(missing)
         action = "webhook.executed" if state == "sent" else "webhook.failed"
         entry = Entry(f"{call.call_id}:{state}", at, call.intent.step_id, action, detail)
         return Settled(call.key, Result(state, at, detail.get("reason")), entry, answer=answer)

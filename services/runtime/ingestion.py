@@ -53,7 +53,7 @@ class Ingestion:
                 duplicates.append(index)
         known = await self._documents.get_many(EVENT_RECORDS, list(fresh))
         duplicates.extend(fresh.pop(key) for key in known)
-        await self._refuse_the_forgotten(workspace, info.subject_secret, events, fresh, now)
+        duplicates.extend(await self._refuse_the_forgotten(workspace, info.subject_secret, events, fresh, now))
         if not fresh:
             return duplicates
         records = []
@@ -77,10 +77,11 @@ class Ingestion:
 
     async def _refuse_the_forgotten(
         self, workspace: str, secret: bytes, events: Sequence[CustomerEvent], fresh: dict[str, int], now: int
-    ) -> None:
+    ) -> list[int]:
         """Take out of `fresh` what is of people who were forgotten: none of it reaches the log or the store.
 
-        It was received, so it is no fault; that it started nothing is in the audit.
+        It was received, so it is no fault; that it started nothing is in the audit. Returned are the indexes of what
+        was decided before they were forgotten: whoever is known again is not started by it a second time.
         """
         keys = {
             key: subject_of(workspace, secret, events[index].end_user_id).key
@@ -89,7 +90,11 @@ class Ingestion:
         }
         marks = await self._marks.among(keys.values())
         if not marks:
-            return
+            return []
+        duplicates: list[int] = []
+        spent = await self._marks.spent(
+            (subject_key, secret, events[fresh[key]].id) for key, subject_key in keys.items() if subject_key in marks
+        )
         refused: list[Record] = []
         for key, subject_key in keys.items():
             event = events[fresh[key]]
@@ -98,8 +103,11 @@ class Ingestion:
                 starters = self._catalog.starters(workspace, event.type)
                 refused += refused_starts(starters, secret, event.id, event.type, now)
                 del fresh[key]
+            elif event.id in spent:
+                duplicates.append(fresh.pop(key))
         if refused:
             await self._log.append(AUDIT, refused)
+        return duplicates
 
 
 def event_record(key: str, event: CustomerEvent, secret: bytes, partition: int, offset: int) -> EventRecord:

@@ -168,6 +168,7 @@ class Intake:
         # Asked before the store is: whatever leaves the lanes meanwhile has its record there.
         in_lanes = {key: self._in_lanes[key] for key in keys if key in self._in_lanes}
         known = await self._documents.get_many(EVENT_RECORDS, keys) if keys else {}
+        spent = await self._spent([event for (_, event), key in zip(events, keys, strict=True) if key not in known])
         done: dict[tuple[str, int, int], asyncio.Future[None]] = {}
         seen: dict[str, Stored] = {}
         for (one, event), key in zip(events, keys, strict=True):
@@ -179,6 +180,8 @@ class Intake:
                 continue  # else a producer's duplicate that the first's record could not stop yet
             if key in seen or (record is not None and not guards.is_redelivery(record, one)):
                 continue  # a producer's duplicate: the first decided
+            if key in spent:
+                continue  # the first decided, before the person was forgotten
             seen[key] = one
             future = await self._route(one, event, key, record)
             if future is not None:
@@ -196,6 +199,22 @@ class Intake:
         for one in stored:
             progress = self._progress.setdefault((one.topic, one.partition), _Progress())
             progress.waiting.append((one.offset, done.get((one.topic, one.partition, one.offset), finished)))
+
+    async def _spent(self, unknown: Sequence[CustomerEvent]) -> set[str]:
+        """Keys of events that were decided before their person was forgotten. Only a producer of its own sends them."""
+        found: set[str] = set()
+        by_workspace: dict[str, list[CustomerEvent]] = {}
+        for event in unknown:
+            if event.end_user_id:
+                by_workspace.setdefault(event.project_key, []).append(event)
+        for workspace, events in by_workspace.items():
+            info = self._catalog.workspace(workspace)
+            if info is None:
+                continue
+            secret = info.subject_secret
+            asked = [(subject_of(workspace, secret, event.end_user_id).key, secret, event.id) for event in events]
+            found |= {f"{workspace}:{event_id}" for event_id in await self._marks.spent(asked)}
+        return found
 
     async def _route(
         self, stored: Stored, event: CustomerEvent, key: str, known: EventRecord | None
@@ -265,6 +284,8 @@ class Intake:
                 await self.commit()
             except LogUnavailable as error:
                 logger.warning("intake.cannot_commit", error=str(error))
+            except Exception:  # a loop that ended here would let what is done pile up, and nobody would notice
+                logger.exception("intake.cannot_commit")
 
 
 def _subject_in(version: Version, came: dict[str, object]) -> str | None:

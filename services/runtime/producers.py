@@ -29,6 +29,7 @@ MAX_ID_BYTES = 200
 MAX_TYPE_BYTES = 500
 _PROTOBUF = ("application/protobuf", "application/x-protobuf", "application/vnd.google.protobuf")
 _FORMAT = JSONFormat()
+_read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode  # a third of a microsecond
 
 
 class Unreadable(Exception):
@@ -57,10 +58,14 @@ class _AsWritten(CloudEvent):
 def event_in(stored: Stored) -> CustomerEvent:
     """The event a record holds; raises Unreadable.
 
-    What our own service appended is told by `received_ms`, and was checked before.
+    What our own service appended is told by `received_ms`, and was checked before. Anybody could write the same, so
+    whether its data can be read at all is looked at again.
     """
     if len(stored.value) > MAX_BYTES:
         raise Unreadable(f"The record is larger than {MAX_BYTES} bytes.")
+    if not stored.headers and stored.value[:1] != b"{":
+        event = _protobuf(stored.value)
+        return _own(event) if event.received_ms and event.project_key else _completed(event, stored)
     headers = {name.lower(): value for name, value in stored.headers}
     kind = headers.get("content-type", b"").decode("ascii", "replace").partition(";")[0].strip().lower()
     is_binary = any(name.startswith("ce_") for name in headers)
@@ -72,7 +77,21 @@ def event_in(stored: Stored) -> CustomerEvent:
     else:
         event = _protobuf(stored.value)
         if event.received_ms and event.project_key:
-            return _checked(event)
+            return _own(event)
+    return _completed(event, stored)
+
+
+def _own(event: CustomerEvent) -> CustomerEvent:
+    if event.data_json and event.data_json != b"{}":
+        try:
+            _read_members(event.data_json)
+        except (msgspec.DecodeError, RecursionError):
+            raise Unreadable("The data is no JSON object.") from None
+    return _checked(event)
+
+
+def _completed(event: CustomerEvent, stored: Stored) -> CustomerEvent:
+    """What the record around the event says of it; raises Unreadable."""
     _address(event, stored.key)
     event.received_ms = stored.appended_at
     if event.data_json:
@@ -150,6 +169,8 @@ def _require_plain(data: bytes) -> None:
 def _checked(event: CustomerEvent) -> CustomerEvent:
     if not event.id or not event.type:
         raise Unreadable("An id and a type are needed.")
+    if len(event.id) + len(event.end_user_id) + len(event.type) <= MAX_ID_BYTES // 4:
+        return event
     for name, text, most in (
         ("id", event.id, MAX_ID_BYTES),
         ("end-user id", event.end_user_id, MAX_ID_BYTES),

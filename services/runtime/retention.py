@@ -3,9 +3,10 @@
 Law: nothing is removed that a decision still to come may read. By the service's own clock; housekeeping, which keeps
 nobody from moving that clock on: many hours at once are one round.
 
-    executions       at their `expire_at`, unless an effect or an entry of theirs is still outstanding
+    executions       at their `expire_at` (two years after the last window, refused starts after 30 days), unless an
+                     effect or an entry of theirs is still outstanding
     events           after 90 days, or a day behind the longest time a condition looks back
-    messages         after 400 days: longer than a year's journey, and as long as the links in them work
+    messages         after two years, as the executions they are of
     replies          to commands, after a day
     backtests        after 30 days
     topics           records that every group has read, once they are older than what is ever replayed
@@ -42,7 +43,7 @@ from services.runtime.collections import (
 
 HOUR_MS: Final = 3_600_000
 EVENTS_MS: Final = 90 * DAY_MS
-MESSAGES_MS: Final = 400 * DAY_MS
+MESSAGES_MS: Final = 730 * DAY_MS
 REPLIES_MS: Final = DAY_MS
 BACKTESTS_MS: Final = 30 * DAY_MS
 REPLAY_HORIZON_MS: Final = 30 * DAY_MS

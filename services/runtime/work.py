@@ -5,7 +5,7 @@ of their moments, arrival breaking ties.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from journeys.events.v1.command_record_pb2 import CommandRecord
 from journeys.events.v1.customer_event_pb2 import CustomerEvent
@@ -77,10 +77,11 @@ class DueItem:
 
 @dataclass(frozen=True, slots=True)
 class AckItem:
-    """Acknowledgements to be written although nothing else happens."""
+    """Acknowledgements to be written although nothing else happens. `is_urgent`: somebody stands still until then."""
 
     key: str
     at: int
+    is_urgent: bool = True
 
 
 Payload = EventItem | CommandItem | DueItem | AckItem
@@ -95,6 +96,16 @@ class Item:
     payload: Payload
     done: "asyncio.Future[None]"
     tries: int = 0
+    rank: int = field(init=False)  # 0 comes first; 1 are acknowledgements nobody waits for, 2 what is asked in bulk
+
+    def __post_init__(self) -> None:
+        match self.payload:
+            case AckItem(is_urgent=False):
+                self.rank = 1
+            case CommandItem() as command if command.is_bulk:
+                self.rank = 2
+            case _:
+                self.rank = 0
 
 
 @dataclass(frozen=True, slots=True)

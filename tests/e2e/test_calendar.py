@@ -5,6 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.e2e.server import Server, eventually
 from tests.e2e.words import (
     DAY,
     HOUR,
@@ -100,6 +101,55 @@ class TestUntilTime:
 
         assert "SUCCEEDED" == run["status"]
 
+    def test_who_moves_while_waiting_keeps_the_moment(self, world: World) -> None:
+        """It was fixed when the wait began; the next wait is of the new place."""
+        event, person = unique("ev"), world.person(timezone=BERLIN)
+        steps = [trigger("w"), until("v", localTime="09:30"), {**until(localTime="09:30"), "id": "v"}, end()]
+        journey = world.journey(steps, event=event)
+        run = world.walk(journey, event, person)
+        fixed = run["due"]
+        world.api.patch(f"/api/subjects/{person}", {"timezone": TOKYO}).ok()
+        world.settle()
+        assert fixed == world.detail(journey, run["executionId"])["due"]
+        world.advance("P1DT1H")
+        run = world.detail(journey, run["executionId"])
+
+        assert fixed == entries(run, "wait.fired")[0]["at"]
+        assert next_local(ms_of(fixed), TOKYO, time(9, 30)) == entries(run, "wait.started")[1]["detail"]["until"]
+
+    @pytest.mark.parametrize(
+        ("starts", "clock", "expected"),
+        [
+            ("2027-03-27T12:00:00.000Z", "02:30", "2027-03-28T01:00:00.000Z"),  # the clock goes from 2 to 3
+            ("2027-10-30T12:00:00.000Z", "02:30", "2027-10-31T00:30:00.000Z"),  # 02:30 comes twice: the first
+            ("2027-10-31T00:31:00.000Z", "02:30", "2027-11-01T01:30:00.000Z"),  # and only once a day
+        ],
+    )
+    def test_a_gap_and_an_overlap(self, world: World, starts: str, clock: str, expected: str) -> None:
+        """A time that no clock shows comes with the first instant after the gap; one shown twice comes once."""
+        journey = world.journey([trigger("w"), until(localTime=clock), end()], event=unique("ev"))
+        body = {"subjectAttributes": {"timezone": BERLIN}, "startAt": starts}
+        run = world.api.post(f"/api/journeys/{journey}/simulate", body).ok()
+
+        assert [expected] == [one["wait"]["until"] for one in run["trace"] if "wait" in one]
+
+    @pytest.mark.parametrize(
+        ("starts", "expected"),
+        [
+            ("2027-03-27T22:00:00.000Z", "2027-03-28T06:00:00.000Z"),  # a night of nine hours
+            ("2027-10-30T21:00:00.000Z", "2027-10-31T07:00:00.000Z"),  # and one of eleven
+        ],
+    )
+    def test_a_night_is_as_long_as_the_clocks_make_it(self, apart: World, starts: str, expected: str) -> None:
+        """Quiet from 22 to 8 where the person lives."""
+        hours = {"start": "22:00", "end": "08:00", "behaviour": "defer"}
+        apart.api.patch("/api/workspace", {"quietHours": hours}).ok()
+        journey = apart.journey([trigger("s"), send("s", apart.comm(), "exit"), end()], event=unique("ev"))
+        body = {"subjectAttributes": {"timezone": BERLIN}, "startAt": starts}
+        run = apart.api.post(f"/api/journeys/{journey}/simulate", body).ok()
+
+        assert [expected] == [one["deferredUntil"] for one in run["trace"] if "s" == one["stepId"]]
+
 
 class TestUntilCondition:
     """`until_condition`: woken by profile changes and events, or by the timeout."""
@@ -137,9 +187,30 @@ class TestUntilCondition:
         assert "yes" == run["currentStepId"]
         assert ["condition"] == [entry["detail"]["firedBy"] for entry in entries(run, "wait.fired")]
 
+    def test_time_alone_may_make_it_true(self, world: World) -> None:
+        """Nobody was there for two days: it is so two days after the last visit, which a later visit puts off."""
+        event, person = unique("ev"), world.person()
+        away = {**fired(f"v-{person}", days=2), "kind": "event_not_fired"}
+        journey = world.journey([trigger("w"), awaited(away), end("yes"), end("no")], event=event)
+        world.event(f"v-{person}", person)
+        world.walk(journey, event, person)
+        world.advance("P1D")
+        world.event(f"v-{person}", person)
+        last = world.settle()
+        world.advance("P1DT23H")
+        assert "w" == world.execution(journey, person)["currentStepId"]
+        world.advance("PT2H")
+        run = world.execution(journey, person)
+
+        assert "yes" == run["currentStepId"]
+        assert ["condition"] == [entry["detail"]["firedBy"] for entry in entries(run, "wait.fired")]
+        assert 0 <= 2 * DAY - (ms_of(run["endedAt"]) - last) < HOUR / 60
+
     def test_in_the_end_the_timeout(self, world: World, at_the_wait: tuple[str, str]) -> None:
-        """At its own moment."""
+        """At its own moment, and nothing looks before: the timeout is the one alarm."""
         journey, person = at_the_wait
+        run = world.execution(journey, person)
+        assert 9 * DAY == ms_of(run["due"]) - ms_of(run["startedAt"])
         world.advance("P10D")
         run = world.execution(journey, person)
 
@@ -236,6 +307,76 @@ class TestGates:
 
         assert 3 == len(apart.messages(endUserId=person))
 
+    def test_who_moves_into_the_night_waits_for_the_new_morning(self, quiet: World) -> None:
+        """The whole gate runs again when the first night ends."""
+        journey, event = self.sending(quiet)
+        next_evening(quiet, BERLIN)
+        person = quiet.person(timezone=BERLIN)
+        quiet.event(event, person)
+        now = quiet.settle()
+        quiet.api.patch(f"/api/subjects/{person}", {"timezone": "America/Los_Angeles"}).ok()
+        first = ms_of(next_local(now, BERLIN, time(8)))
+        quiet.advance("P1D")
+        (message,) = quiet.messages(endUserId=person)
+
+        morning = ms_of(next_local(first, "America/Los_Angeles", time(8)))
+        assert 0 <= ms_of(message["sentAt"]) - morning < HOUR / 60
+        assert 2 == len(quiet.audit(journey, action="send.deferred"))
+
+    def test_every_check_is_listed_with_what_it_saw(self, apart: World) -> None:
+        """All five fail at once: in the contract's order, the first is the reason; `why` and a dry run say the same."""
+        rules = {
+            "quietHours": {"start": "00:00", "end": "23:59", "behaviour": "skip"},
+            "frequencyCaps": [{"channel": "email", "max": 0, "per": "P7D"}],
+            "dailyCap": {"max": 0},
+        }
+        apart.api.patch("/api/workspace", rules).ok()
+        noon = apart.settle()
+        if time(23, 50) <= datetime.fromtimestamp(noon / 1000, UTC).time():
+            apart.advance("PT20M")
+        journey, event = self.sending(apart)
+        person = apart.person(globalOptOut=True)
+        apart.api.put(f"/api/suppressions/{person}@mail.example.com", {"reason": "test"}).ok(201)
+        apart.walk(journey, event, person)
+        (decision,) = apart.api.get(f"/api/journeys/{journey}/why?endUserId={person}").ok()["decisions"]
+        (told,) = [step for step in decision["steps"] if "s" == step["stepId"]]
+        dry = apart.api.post(f"/api/journeys/{journey}/simulate", {"subjectId": person}).ok()
+        (shown,) = [step for step in dry["trace"] if "s" == step["stepId"]]
+        seen = {one["check"]: one["inputs"] for one in told["checks"]}
+
+        assert ("skipped", "suppression_match") == (told["decision"], told["reason"])
+        assert [
+            ("suppression", False, "suppression_match"),
+            ("opt_out", False, "opt_out"),
+            ("address", True, None),
+            ("quiet_hours", False, "quiet_hours"),
+            ("frequency_cap", False, "frequency_cap_exceeded"),
+        ] == [(one["check"], one["passed"], one.get("reason")) for one in told["checks"]]
+        assert {"addresses": 1, "suppressed": 1} == seen["suppression"]
+        assert {"globalOptOut": True, "preference": None} == seen["opt_out"]
+        assert {"channel": "email", "addresses": 1} == seen["address"]
+        assert ("UTC", "00:00", "23:59") == tuple(seen["quiet_hours"][name] for name in ("zone", "start", "end"))
+        assert [("frequency", 0, 0), ("daily", 0, 0)] == [
+            (cap["cap"], cap["max"], cap["counted"]) for cap in seen["frequency_cap"]["caps"]
+        ]
+        assert [(one["check"], one["passed"]) for one in told["checks"]] == [
+            (one["check"], one["passed"]) for one in shown["checks"]
+        ]
+
+    def test_every_check_of_a_start_is_listed_once(self, apart: World) -> None:
+        """Journey, filter, audience, re-entry, holdout."""
+        event, person = unique("ev"), apart.person({"plan": "pro"})
+        steps = [trigger("exit", filter=attr("plan", "exists")), end()]
+        audience = apart.audience(attr("plan", "equals", "pro"))
+        journey = apart.journey(steps, event=event, audienceId=audience, settings={"reentry": {"mode": "once"}})
+        apart.walk(journey, event, person)
+        (decision,) = apart.api.get(f"/api/journeys/{journey}/why?endUserId={person}").ok()["decisions"]
+
+        assert ["journey_paused", "trigger_filter", "audience", "reentry", "holdout"] == [
+            one["check"] for one in decision["checks"]
+        ]
+        assert all(one["passed"] and one["inputs"] for one in decision["checks"])
+
     def test_a_cap_of_one_channel_leaves_the_others(self, apart: World) -> None:
         """`channel` says whose cap it is."""
         apart.api.patch("/api/workspace", {"frequencyCaps": [{"channel": "email", "max": 1, "per": "P7D"}]}).ok()
@@ -287,6 +428,33 @@ def test_a_journeys_zone_comes_before_the_workspaces(apart: World) -> None:
     run = apart.walk(journey, event)
 
     assert next_local(ms_of(run["startedAt"]), BERLIN, time(9, 30)) == run["due"]
+
+
+def test_turns_and_waits_go_on_after_a_restart(own_server: Server) -> None:
+    """Sends that wait for their turn lose none and gain none; a wait that ran out meanwhile ended when it was due."""
+    server = own_server.start()
+    server.owner.patch("/api/workspace", {"holdout": {"percent": 0}}).ok()
+    world = World(server.owner)
+    slow, short = unique("ev"), unique("ev")
+    rated = world.journey(
+        [trigger("s"), send("s", world.comm(), "exit"), end()], event=slow, settings={"sendRate": {"perSecond": 1}}
+    )
+    waits = world.journey([trigger("w"), wait("w", "PT1S", "s"), send("s", world.comm(), "exit"), end()], event=short)
+    people = [world.person() for _ in range(20)]
+    world.api.post("/api/events", {"events": [{"type": slow, "endUserId": one} for one in people]}).ok(202)
+    world.event(short, people[0])
+    eventually(lambda: 20 == len(world.executions(rated)) and world.executions(waits))
+    server.kill()
+    server.start()
+    early = len(world.messages(journeyId=rated))
+    (waited,) = eventually(lambda: [one for one in world.executions(waits) if "SUCCEEDED" == one["status"]])
+    world.advance("PT1M")
+    sent = [message["executionId"] for message in world.messages(journeyId=rated)]
+
+    assert early < 20
+    assert 20 == len(sent) == len(set(sent))
+    assert 1_000 == ms_of(waited["endedAt"]) - ms_of(waited["startedAt"])
+    assert 1 == len(world.messages(journeyId=waits))
 
 
 def test_waits_that_became_due_while_the_server_was_away_are_caught_up(world: World) -> None:

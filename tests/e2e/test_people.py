@@ -1,7 +1,11 @@
 """Subjects, imports, suppressions, the workspace's settings. Contract 3."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -276,12 +280,49 @@ class TestImport:
         assert (0, 1_000) == (second["created"], second["updated"])
         assert 1_000 == len(apart.api.all_of("/api/subjects?limit=500"))
 
-    def test_ten_thousand_lines(self, apart: World) -> None:
-        """A stream; far over the limit of other bodies."""
-        lines = [json.dumps({"endUserId": f"u{i}", "attributes": {"pad": "x" * 200}}) for i in range(10_000)]
+    def test_twenty_thousand_lines(self, apart: World) -> None:
+        """A stream, far over the limit of other bodies; every tenth line is none, and costs nobody else anything."""
+        lines = [json.dumps({"endUserId": f"u{i}", "attributes": {"pad": "x" * 200}}) for i in range(20_000)]
+        lines[9::10] = ['{"endUserId": "u", "timezone": "Mars/Base"}'] * 2_000
         answer = self.send(apart, "\n".join(lines).encode()).ok()
+        again = self.send(apart, "\n".join(lines[:1_000]).encode()).ok()
 
-        assert (10_000, 0) == (answer["created"], answer["errorCount"])
+        assert (20_000, 18_000, 0, 2_000) == tuple(
+            answer[name] for name in ("received", "created", "updated", "errorCount")
+        )
+        assert [10 * n for n in range(1, 1_001)] == [fault["line"] for fault in answer["errors"]]
+        assert {"validation_error"} == {fault["code"] for fault in answer["errors"]}
+        assert all("/timezone" in fault["message"] for fault in answer["errors"])
+        assert (0, 900, 100) == tuple(again[name] for name in ("created", "updated", "errorCount"))
+
+
+def test_the_command_imports_and_shows_how_far_it_is(server: Server, apart: World, tmp_path: Path) -> None:
+    """On a terminal a bar, elsewhere none; counts and refused lines are printed either way."""
+    file = tmp_path / "people.ndjson"
+    lines = [json.dumps({"endUserId": f"cli{i}"}) for i in range(2_000)]
+    file.write_text("\n".join([*lines[:1_000], "nonsense", *lines[1_000:]]))
+    key = apart.api.post("/api/workspace/api-keys", {"name": unique("key"), "role": "editor"}).ok(201)["secret"]
+    command = [str(Path(sys.executable).with_name("journeys")), "subjects", "import", str(file)]
+    env = {**os.environ, "JOURNEYS_URL": f"http://127.0.0.1:{server.port}", "JOURNEYS_API_KEY": key, "TERM": "xterm"}
+    terminal, its_end = os.openpty()
+    try:
+        shown = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=its_end, timeout=60, check=False)
+    finally:
+        os.close(its_end)
+    on_terminal = b""
+    with suppress(OSError):  # the way a terminal says that nobody writes to it any more
+        while piece := os.read(terminal, 65_536):
+            on_terminal += piece
+    os.close(terminal)
+    piped = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+    assert (1, 1) == (shown.returncode, piped.returncode)
+    assert b"Importing" in on_terminal
+    assert b"kB" in on_terminal
+    assert b"created" in shown.stdout
+    assert "journeys: 1 line refused\n" == piped.stderr
+    assert re.search(r"updated\s+2,?000\b", piped.stdout)
+    assert re.search(r"^1001\s+invalid_json", piped.stdout, re.M)
 
 
 class TestSuppressions:

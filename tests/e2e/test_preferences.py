@@ -109,6 +109,25 @@ def test_a_wrong_link_is_a_page_that_says_so(server: Server, world: World, metho
     assert {} == world.profile(person)["channelPreferences"]
 
 
+def test_a_link_is_good_for_four_hundred_days(own_server: Server) -> None:
+    """Then it is gone (410), for looking and for unsubscribing, and changes nothing."""
+    server = own_server.start()
+    server.owner.patch("/api/workspace", {"holdout": {"percent": 0}}).ok()
+    world = World(server.owner)
+    journey, event = mailer(world)
+    person = world.person()
+    world.walk(journey, event, person)
+    path = link_in(world.messages(endUserId=person)[0])
+    world.advance("P399D")
+    server.anyone.get(path).ok()
+    world.advance("P3D")
+    looked = server.anyone.get(path)
+
+    assert (410, "text/html; charset=utf-8") == (looked.status, looked.headers["content-type"])
+    assert 410 == one_click(server, path).status
+    assert {} == world.profile(person)["channelPreferences"]
+
+
 def test_another_workspace_s_address_is_in_its_own_links(apart: World) -> None:
     """`publicUrl`, where it is set."""
     apart.api.patch("/api/workspace", {"publicUrl": "https://news.example.com/x/"}).ok()

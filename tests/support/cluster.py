@@ -1,4 +1,4 @@
-"""The product as separate processes on real servers: authoring, analytics, two runtimes and a gateway."""
+"""The product as separate processes on real servers: authoring, analytics, runtimes (two, unless told) and a gateway."""
 
 import os
 import secrets
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.server import ROOT, Client, by_bearer, by_session, eventually
@@ -18,14 +19,15 @@ RUNTIMES = ("runtime", "runtime-2")
 
 
 class Cluster:
-    """Five processes over a database and topics of their own. The gateway speaks to the first runtime."""
+    """Processes over a database and topics of their own. The gateway speaks to the first runtime."""
 
-    def __init__(self, place: OwnPlace) -> None:
+    def __init__(self, place: OwnPlace, runtimes: Sequence[str] = RUNTIMES) -> None:
+        self._runtimes = tuple(runtimes)
         self._folder = Path(tempfile.mkdtemp(prefix="journeys-cluster-"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        ports = _free_ports(5)
-        self.port = ports[4]
-        self._listen = dict(zip(("authoring", "analytics", *RUNTIMES), ports, strict=False))
+        ports = _free_ports(3 + len(self._runtimes))
+        self.port = ports[-1]
+        self._listen = dict(zip(("authoring", "analytics", *self._runtimes), ports, strict=False))
         self._sync_key = f"sync-{secrets.token_hex(12)}"
         store, log = place.settings
         self._environment = {
@@ -46,7 +48,7 @@ class Cluster:
             [journeys, "migrate"], env=self._environment, capture_output=True, text=True, check=False, timeout=120
         )
         assert done.returncode == 0, done.stderr
-        for name in ("authoring", "analytics", *RUNTIMES):
+        for name in ("authoring", "analytics", *self._runtimes):
             self.begin(name)
         self._begin("gateway", "gateway", {})
         eventually(self._is_ready, seconds=READY_SECONDS)
@@ -79,6 +81,10 @@ class Cluster:
         owner = by_session(self.port, made["sessionToken"])
         owner.patch("/api/workspace", {"holdout": {"percent": 0}}).ok()
         return owner
+
+    def pids(self) -> dict[str, int]:
+        """The processes that run, by name."""
+        return {name: process.pid for name, process in self._processes.items()}
 
     def log(self, name: str) -> str:
         """What a process wrote."""

@@ -103,12 +103,12 @@ def _reason(walk: Walk, trigger: Start, checks: list[Mapping[str, Any]]) -> str 
         if reason := check("trigger_filter", passed, "trigger_filter", inputs):
             return reason
     if version.audience_id is not None:
-        audience = view.audience(version.audience_id)
-        if reason := check("audience", audience is not None, "audience_missing", {"audienceId": version.audience_id}):
-            return reason
+        named = {"audienceId": version.audience_id}
+        if view.audience(version.audience_id) is None:
+            return check("audience", False, "audience_missing", named)
         facts = walk.facts(None, trigger.now)
         member = version.conditions[AUDIENCE, ""](facts)
-        inputs = _told(InSegment(version.audience_id), facts, member, {"audienceId": version.audience_id})
+        inputs = _told(InSegment(version.audience_id), facts, member, named)
         if reason := check("audience", member, "audience_mismatch", inputs):
             return reason
     rule = version.graph.settings.reentry

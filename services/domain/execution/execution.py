@@ -138,7 +138,7 @@ Judged = tuple[str, str | None, Mapping[str, Any]]
 
 def judged(checks: Iterable[Mapping[str, Any]]) -> tuple[Judged, ...]:
     """Checks in the form that is kept: half the bytes."""
-    return tuple((check["check"], check.get("reason"), check["inputs"]) for check in checks)
+    return tuple([(check["check"], check.get("reason"), check["inputs"]) for check in checks])
 
 
 def checks_of(kept: Iterable[Judged]) -> list[dict[str, Any]]:

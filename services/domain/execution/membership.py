@@ -73,9 +73,14 @@ def standing_after(
 
 def windows_of(audience_id: str, audience: AudienceLookup) -> tuple[Window, ...]:
     """Every rolling window that membership depends on, those of audiences inside it included, each looked at once."""
+    return windows_in(InSegment(audience_id), audience)
+
+
+def windows_in(predicate: Predicate, audience: AudienceLookup) -> tuple[Window, ...]:
+    """Every rolling window that a predicate counts in, those of audiences it names included, each looked at once."""
     found: list[Window] = []
     seen: set[str] = set()
-    waiting: list[Predicate] = [InSegment(audience_id)]
+    waiting: list[Predicate] = [predicate]
     while waiting:
         for leaf, _ in leaves_of(waiting.pop()):
             if isinstance(leaf, InSegment) and leaf.audience_id not in seen:

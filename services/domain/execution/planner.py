@@ -15,7 +15,7 @@ from services.domain.execution.caps import Reservation
 from services.domain.execution.execution import Execution, Intent, Result
 from services.domain.execution.lifecycle import TRANSITIONS, Cause, Status
 from services.domain.execution.paths import envelope, rooted
-from services.domain.execution.steps import Stop, claim_due, enter_step, follow, resume_send
+from services.domain.execution.steps import Stop, claim_due, enter_step, follow, next_look, resume_send
 from services.domain.execution.triggers import (
     Abort,
     Acknowledged,
@@ -166,8 +166,14 @@ def _look_again(walk: Walk, now: int) -> bool:
     if wait is None or wait.mode != "until_condition":
         return False
     step = walk.version.steps[wait.step_id]
-    if not isinstance(step, WaitUntilCondition) or not walk.version.conditions[step.id, ""](walk.facts(None, now)):
+    if not isinstance(step, WaitUntilCondition):
         return False
+    if not walk.version.conditions[step.id, ""](walk.facts(None, now)):
+        look_at, alarm = next_look(walk, step, now, wait.until), walk.step_due_at
+        if alarm is not None and now < alarm and (look_at is None or alarm <= look_at):
+            return False  # an alarm that rings too early sets the next one
+        walk.step_due_at = look_at
+        return look_at != alarm
     walk.close_wait()
     walk.note(now, step.id, "wait.fired", {"firedBy": "condition"})
     _go(walk, step.next, now)
@@ -227,8 +233,11 @@ def _timers(walk: Walk, now: int) -> bool:
             return moved
         moved = True
         wait = walk.wait
-        walk.close_wait()
         step = walk.version.steps[walk.step_id]
+        if wait is not None and wait.mode == "until_condition" and (wait.until is None or step_due < wait.until):
+            _look_again(walk, step_due)
+            continue
+        walk.close_wait()
         if isinstance(step, WaitUntilEvent | WaitUntilCondition):
             walk.note(step_due, step.id, "wait.timed_out", {"firedBy": "timeout"})
             _go(walk, step.on_timeout, step_due)

@@ -11,6 +11,7 @@ from services.domain.execution.caps import Reservation
 from services.domain.execution.eligibility import Verdict, send_verdict
 from services.domain.execution.execution import LEASE_MS, ArmChoice, Goal, Intent, Result, Wait
 from services.domain.execution.lifecycle import Status
+from services.domain.execution.membership import next_change, windows_in
 from services.domain.execution.paths import template_values
 from services.domain.execution.quiet_hours import window_end
 from services.domain.execution.schedule import until
@@ -129,8 +130,15 @@ def _until_condition(walk: Walk, step: WaitUntilCondition, now: int) -> str | St
     if walk.version.conditions[step.id, ""](walk.facts(None, now)):
         walk.note(now, step.id, "wait.fired", {"firedBy": "condition"})
         return step.next
-    walk.open_wait(Wait(step.id, "until_condition", since=now, until=until_at), until_at)
+    walk.open_wait(Wait(step.id, "until_condition", since=now, until=until_at), next_look(walk, step, now, until_at))
     return STOP
+
+
+def next_look(walk: Walk, step: WaitUntilCondition, now: int, until_at: int | None) -> int | None:
+    """When a condition that is waited for is looked at again although nothing came: at the timeout, or before it
+    where a rolling window ends, since then time alone may make it true."""
+    change_at = next_change(windows_in(step.condition, walk.view.audience), walk.facts(None, now))
+    return min((at for at in (change_at, until_at) if at is not None), default=None)
 
 
 def _condition(walk: Walk, step: BranchCondition, now: int) -> str | None:
@@ -213,10 +221,12 @@ def _send(walk: Walk, step: Send, visit: int, now: int) -> str | Stop | None:
     key = f"{step.id}-{visit}"
     name = send_id(walk.before.execution_id, step.id, visit)
     view = walk.gate()
-    verdict = send_verdict(step.channel, walk.before.trigger.email, view, now, name)
+    # What became due while the server was down is sent now: it is now that it may be night, or one too many.
+    present = walk.present(now)
+    verdict = send_verdict(step.channel, walk.before.trigger.email, view, present, name)
     walk.judge(key, step.id, now, verdict.checks)
     if verdict.reason == "quiet_hours" and (quiet := view.rules.quiet_hours) and quiet.behaviour == "defer":
-        ends_at = window_end(now, view.zone, quiet.start, quiet.end)
+        ends_at = window_end(present, view.zone, quiet.start, quiet.end)
         if ends_at is not None:
             walk.note(now, step.id, "send.deferred", {"reason": "quiet_hours", "until": format_time(ends_at)})
             walk.open_wait(Wait(step.id, "quiet_hours", since=now, until=ends_at), ends_at)
@@ -225,7 +235,7 @@ def _send(walk: Walk, step: Send, visit: int, now: int) -> str | Stop | None:
         _skip(walk, step.id, key, step.channel, verdict, now)
         return step.next
     if view.rules.has_caps:
-        walk.reserved.append(Reservation(name, walk.before.key, step.channel, now))
+        walk.reserved.append(Reservation(name, walk.before.key, step.channel, present))
     walk.promise(key, Intent("send", step.id, "claimed", now + LEASE_MS, channel=step.channel))
     if step.on_failure == "fail":
         walk.open_wait(Wait(step.id, "result", since=now, intent=key), None)

@@ -180,3 +180,4 @@ class View:
     goal_window_ms: int = 7 * DAY_MS  # of branches with a goal of their own, where the journey has none
     overrides: frozenset[str] = frozenset()  # names of checks that may say no and are passed all the same: dry runs
     witness: Witness | None = None
+    now: int = 0  # when the plan is made, which may be long after the moment it belongs to

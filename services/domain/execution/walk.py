@@ -31,7 +31,9 @@ from services.domain.execution.version import Version
 from services.domain.journey.paths import event_value
 from services.domain.journey.predicate import Facts
 
-RETENTION_MS = 30 * 86_400_000
+LATE_MS = 60_000  # a step decided within this time after its moment counts as decided in time
+RETENTION_MS = 730 * 86_400_000  # two years: longer than the longest run and a yearly comparison
+REFUSED_MS = 30 * 86_400_000  # of starts that were decided against: `why` shows them for that long
 # Entries that only the execution's own history shows: the audit catalogue of contract 2 does not list them.
 PRIVATE_ACTIONS = frozenset({"profile.updated"})
 
@@ -139,6 +141,13 @@ class Walk:
             return self.view
         return replace(self.view, profile=self.profile, reservations=(*self.view.reservations, *self.reserved))
 
+    def present(self, now: int) -> int:
+        """The moment a gate is asked for: that of the step, or the present one where nobody was there to ask in time.
+
+        Within a minute a step is in time, so that its decisions do not hang on how busy the process was.
+        """
+        return self.view.now if self.view.now - now > LATE_MS else now
+
     def settle(self, key: str, result: Result) -> None:
         """Note how an intent ended. Profile updates leave no result: the profile itself shows them."""
         intent = self.intents.pop(key, None)
@@ -238,7 +247,7 @@ class Walk:
             applied_ids=self.applied_ids,
             ended_at=self.ended_at,
             open_until=self.open_until,
-            expire_at=None if self.ended_at is None else max(self.ended_at, self.open_until) + RETENTION_MS,
+            expire_at=self._expires(),
             exit_reason=self.exit_reason,
             failed_step_id=self.failed_step_id,
             refusal=self.refusal,
@@ -248,6 +257,13 @@ class Walk:
             attempts=self.attempts,
             last_error=self.last_error,
         )
+
+    def _expires(self) -> int | None:
+        if self.ended_at is None:
+            return None
+        if self.status is Status.REFUSED:
+            return self.ended_at + REFUSED_MS
+        return max(self.ended_at, self.open_until) + RETENTION_MS
 
     def _received(self, step_id: str, status: str) -> bool:
         results = [result for key, result in self.results.items() if key.rpartition("-")[0] == step_id]

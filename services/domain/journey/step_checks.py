@@ -39,6 +39,8 @@ from services.domain.journey.recurrence import BadRule, read_rule
 _WEB = re.compile(
     r"https?://[^/?#\s]|.*\{[{%]", re.IGNORECASE | re.DOTALL
 )  # what Liquid makes is checked when it is made
+_LIQUID = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_CREDENTIALS = re.compile(r"[^/?#]*//[^/?#]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,12 @@ def _webhook(step: Webhook, at: str, catalogue: Catalogue) -> Iterator[Fault]:
         yield Fault(f"{at}/url", "url_missing", "The webhook has no url.")
     elif not _WEB.match(step.url):
         yield Fault(f"{at}/url", "invalid_url", "A webhook's url begins with https:// or http:// and names a host.")
+    elif _CREDENTIALS.match(_LIQUID.sub("x", step.url)):
+        sentence = "A webhook's url holds no user name and no password: put them into a header."
+        yield Fault(f"{at}/url", "url_with_credentials", sentence)
     yield from _template(step.url, f"{at}/url", catalogue)
+    for name, text in step.headers.items():
+        yield from _template(text, f"{at}/headers/{escaped(name)}", catalogue)
     for value, _, link in walked(step.body):
         if isinstance(value, str):
             yield from _template(value, pointer(f"{at}/body", link), catalogue)

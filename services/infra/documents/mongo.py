@@ -78,6 +78,7 @@ class MongoDocuments:
         )
         self._shapes: dict[str, Shape[Any]] = {}
         self._seeks_many: bool | None = None
+        self._merges_many: bool | None = None
 
     # -- making known
 
@@ -90,6 +91,7 @@ class MongoDocuments:
         self._shapes.update({shape.collection.name: shape for shape in shapes})
         if self._seeks_many is None:
             self._seeks_many = await self._can_seek_many(shapes)
+            self._merges_many = await self._can_merge_many(shapes)
 
     async def _can_seek_many(self, shapes: Sequence[Shape[Any]]) -> bool | None:
         """Whether the server finds several places of an index in one question, as MongoDB does, or reads everything.
@@ -102,6 +104,18 @@ class MongoDocuments:
                 cursor = self._database[shape.collection.name].find({field: {"$in": ["a", "b"]}})
                 plan = await self._asked(cursor.explain)
                 return "COLLSCAN" not in str(plan.get("queryPlanner", {}).get("winningPlan"))
+        return None
+
+    async def _can_merge_many(self, shapes: Sequence[Shape[Any]]) -> bool | None:
+        """Whether the server walks several places of an index side by side, in the order of the field behind, as
+        MongoDB does, or reads and sorts whatever lies under them: a second for 5,000 documents of a stand-in.
+        """
+        for shape in shapes:
+            for index in shape.indexes.values():
+                first, second, *_ = shape.fields_of(index.name)
+                cursor = self._database[shape.collection.name].find({first: {"$in": ["a", "b"]}}).sort(second)
+                plan = await self._asked(cursor.explain)
+                return "SORT_MERGE" in str(plan.get("queryPlanner", {}).get("winningPlan"))
         return None
 
     async def migrate(self, collections: Sequence[Collection[Any]]) -> list[str]:
@@ -216,8 +230,13 @@ class MongoDocuments:
         if not prefixes:
             return []
         shape = self._shape(collection)
-        raws = await self._under_prefixes(shape, index, prefixes, high, limit)
-        return [one for one in (self._read(shape, raw) for raw in raws) if one is not None]
+        asked = limit
+        while True:
+            raws = await self._under_prefixes(shape, index, prefixes, high, asked)
+            found = [one for one in (self._read(shape, raw) for raw in raws) if one is not None]
+            if len(found) >= limit or len(raws) < asked:
+                return found[:limit]
+            asked = 2 * asked + KEYS_AT_ONCE  # those of a newer version must not hide whoever is due behind them
 
     async def least(self, collection: Collection[T], index: str, prefixes: Sequence[Sequence[Value]]) -> int | None:
         """See the port. The prefixes have one length."""
@@ -233,7 +252,7 @@ class MongoDocuments:
         """Stored documents under any of the prefixes, least first."""
         condition = shape.prefix_filter(index, prefixes, high)
         rest = shape.rest_of(index, prefixes[0])
-        if self._seeks_many:
+        if self._merges_many:
             return await self._find_raw(shape, condition, rest, limit)
         distinct = dict.fromkeys(tuple(prefix) for prefix in prefixes)
         conditions = [shape.range_filter(index, prefix, high=high) for prefix in distinct]

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 EXAMPLES = ROOT / "examples"
 SETTLE_SECONDS = 180.0
+AWAKE_SECONDS = 50.0
 Totals = dict[str, Any]
 
 
@@ -127,8 +130,13 @@ def at_rest(client: Client, journeys: dict[str, str]) -> Totals:
     raise AssertionError("the totals did not come to rest")
 
 
-def test_the_messy_file_gives_the_same_totals_though_a_worker_is_killed(cluster: Cluster, embedded: Server) -> None:
-    """5,000 lines over HTTP and Kafka; one of two runtimes is killed in the middle; every sum is exact."""
+@pytest.mark.parametrize("fate", ["killed", "stopped for 40 s"])
+def test_the_messy_file_gives_the_same_totals_whatever_befalls_a_worker(
+    cluster: Cluster, embedded: Server, fate: str
+) -> None:
+    """5,000 lines over HTTP and Kafka; one of two runtimes dies, or sleeps for so long that the group does without it,
+    and wakes up believing that it owns what it owned. Every sum is exact.
+    """
     file = EXAMPLES / "events" / "messy-5000.ndjson"
     expected = json.loads((EXAMPLES / "events" / "messy-5000.expected.json").read_text())
     by_type = Counter(expected["validUnique"]["byType"])
@@ -151,16 +159,24 @@ def test_the_messy_file_gives_the_same_totals_though_a_worker_is_killed(cluster:
     # Killed while there is work: when the first executions are there and the file is not at its end.
     eventually(lambda: World(client).executions(spread[names[-1]]), seconds=60)
     assert sending.poll() is None
-    cluster.kill("runtime-2")
     killed_at = time.monotonic()
+    if fate == "killed":
+        cluster.kill("runtime-2")
+    else:
+        cluster.send("runtime-2", signal.SIGSTOP)
+        threading.Timer(40.0, cluster.send, ("runtime-2", signal.SIGCONT)).start()
     second = json.loads(sending.communicate(timeout=300)[0])
 
+    if fate != "killed":
+        time.sleep(max(0.0, killed_at + AWAKE_SECONDS - time.monotonic()))  # it has to have had its chance to do harm
     found = same_after_a_while(client, spread, step_stats(owner, plain))
-    print(f"BENCH all sums exact {time.monotonic() - killed_at:.1f} s after the kill")
+    print(f"BENCH all sums exact {time.monotonic() - killed_at:.1f} s after it was {fate}")
     assert step_stats(owner, plain) == found
     assert wanted == totals(client, spread)
     assert (expected["accepted"], expected["duplicates"]["total"]) == (first["accepted"], first["duplicates"])
-    assert (expected["accepted"], expected["duplicates"]["total"]) == (second["accepted"], second["duplicates"])
+    # A request that took too long was sent again, and its events were duplicates then.
+    assert expected["accepted"] == second["accepted"]
+    assert expected["duplicates"]["total"] <= second["duplicates"]
 
 
 def test_every_process_ends_in_good_order(cluster: Cluster) -> None:

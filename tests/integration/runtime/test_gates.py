@@ -11,7 +11,7 @@ from services.infra.log.port import Record
 from services.runtime.collections import CATALOGUE
 from tests.support.failpoints import Failpoint, Where
 from tests.support.journeys import WORKSPACE, publish_journey, workspace_record
-from tests.support.walking import DAY, EXIT, HOUR, TRIGGER, send_step
+from tests.support.walking import DAY, EXIT, HOUR, TRIGGER, send_step, wait_step
 from tests.support.world import World, a_world
 
 MAIL = [{**TRIGGER, "next": "mail"}, send_step("mail", "exit"), EXIT]
@@ -237,3 +237,54 @@ async def test_turns_survive_a_crash() -> None:
         await world.advance(60_000)
 
         assert 5 == len(await world.messages())
+
+
+WAITING = [{**TRIGGER, "next": "w"}, wait_step("w", "PT1H", "mail"), send_step("mail", "exit"), EXIT]
+
+
+async def test_what_became_due_while_nobody_was_there_asks_for_the_time_it_is_now() -> None:
+    """Due at 14:00 by day, found at 23:00: the wait ended when it was due, the message goes in the morning."""
+    async with a_world() as world:
+        await rule(world, quietHours={"start": "22:00", "end": "08:00", "behaviour": "defer"})
+        await publish_journey(world.log, WAITING)
+        await person(world, "ann")
+        await world.post("signed_up", "ann", "e1")
+        await world.settle()
+        await world.runtime.kill()
+        world.clock.move(10 * HOUR)
+        await world.restart()
+        await world.settle()
+        assert [] == await world.messages()
+        await world.advance(DAY)
+
+        [execution] = await world.executions()
+        [message] = await world.messages()
+        fired = [one.at for one in execution.history if one.action == "wait.fired"]
+        assert execution.started_at + HOUR in fired
+        assert execution.started_at + 19 * HOUR == message.sent_at
+
+
+async def test_what_became_due_while_nobody_was_there_counts_under_the_cap_when_it_goes() -> None:
+    """Two sends an hour apart, both found after a day: they go together, so the second is one too many."""
+    steps = [
+        {**TRIGGER, "next": "w"},
+        wait_step("w", "PT1H", "mail"),
+        send_step("mail", "v"),
+        wait_step("v", "PT3H", "more"),
+        send_step("more", "exit"),
+        EXIT,
+    ]
+    async with a_world() as world:
+        await rule(world, frequencyCaps=[{"max": 1, "per": "PT2H"}])
+        await publish_journey(world.log, steps)
+        await person(world, "ann")
+        await world.post("signed_up", "ann", "e1")
+        await world.settle()
+        await world.runtime.kill()
+        world.clock.move(DAY)
+        await world.restart()
+        await world.settle()
+
+        [execution] = await world.executions()
+        assert 1 == len(await world.messages())
+        assert "frequency_cap_exceeded" == execution.results["more-1"].reason

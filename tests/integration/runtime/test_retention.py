@@ -47,12 +47,25 @@ async def lived(world: World, **more: Any) -> None:
     await world.settle()
 
 
-async def test_an_execution_goes_thirty_days_after_its_last_window() -> None:
-    """Its goal counts for 7 days, so it is kept for 37; refused starts for 30."""
+async def test_an_execution_goes_two_years_after_its_last_window() -> None:
+    """Its goal counts for 7 days, so it is kept for 737."""
     async with a_world() as world:
         await lived(world, goal=("activated", 7))
 
-        assert 1 == await left(world, 36.9, EXECUTIONS)
+        assert 1 == await left(world, 736.9, EXECUTIONS)
+        assert 0 == await left(world, 0.2, EXECUTIONS)
+
+
+async def test_a_refused_start_goes_after_thirty_days() -> None:
+    """`why` shows it for that long."""
+    async with a_world() as world:
+        await publish_journey(world.log, [{**TRIGGER, "next": "exit"}, EXIT], status="paused")
+        await world.post("signed_up", "ann", "e1")
+        await world.settle()
+        [one] = await world.executions()
+        assert Status.REFUSED is one.status
+
+        assert 1 == await left(world, 29.9, EXECUTIONS)
         assert 0 == await left(world, 0.2, EXECUTIONS)
 
 
@@ -113,12 +126,12 @@ async def test_replies_to_commands_go_after_a_day() -> None:
         assert 0 == await left(world, 0.02, COMMAND_RESULTS)
 
 
-async def test_messages_go_after_four_hundred_days() -> None:
-    """Links in them work as long."""
+async def test_messages_go_after_two_years() -> None:
+    """As the executions they are of."""
     async with a_world() as world:
         await lived(world)
 
-        assert 1 == await left(world, 399.9, MESSAGES)
+        assert 1 == await left(world, 729.9, MESSAGES)
         assert 0 == await left(world, 0.2, MESSAGES)
 
 

@@ -34,12 +34,12 @@ async def counted(documents: MemoryDocuments) -> dict[str, int]:
     for day in await days_of(documents):
         for section, groups in (("arms", day.arms), ("starts", day.starts)):
             for group, buckets in groups.items():
-                name = f"{section}/{day.day}/{group.replace(chr(31), ' ')}"
+                name = f"{section}/{day.day}/{group}"
                 for n, s in buckets.values():
                     sums[f"{name}/n"] = sums.get(f"{name}/n", 0) + n
                     sums[f"{name}/s"] = sums.get(f"{name}/s", 0) + s
         for group, persons in day.firsts.items():
-            name = f"firsts/{day.day}/{group.replace(chr(31), ' ')}"
+            name = f"firsts/{day.day}/{group}"
             for member, count in zip(("exposed", "holdout"), persons, strict=True):
                 sums[f"{name}/{member}"] = sums.get(f"{name}/{member}", 0) + count
     return {name: count for name, count in sums.items() if count}
@@ -68,6 +68,13 @@ class TestShares:
             ("arms", arm.name, T0 // QUARTER, 1),
         ] == [tuple(share) for share in shares]
         assert arm == ArmGroup.named(arm.name)
+
+    @given(st.text(), st.text(), st.floats(0, 1))
+    def test_a_group_reads_back(self, event: str, epoch: str, share: float) -> None:
+        """Whatever an event is called."""
+        groups = ArmGroup("s", "a", 3, event, 5, -1, epoch), StartGroup("exposed", event, 5, 1), FirstGroup(1, share)
+
+        assert groups == tuple(type(group).named(group.name) for group in groups)
 
     def test_an_allocation_is_an_epoch_of_its_own(self) -> None:
         """Subjects are counted with those who were drawn by the same shares."""

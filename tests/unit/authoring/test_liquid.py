@@ -127,3 +127,16 @@ def test_whatever_is_written_is_rendered_or_refused(text: str) -> None:
         return
     assert [] == [fault for fault in faults if "filter" not in fault]
     assert first == render(text, {"a": 1}, html=False, now_ms=0)
+
+
+def test_what_is_printed_and_not_there_is_named() -> None:
+    """Null and in loops too; not what is only asked about, not what has a default, and each once."""
+    missing: dict[str, None] = {}
+    text = "{{ a.b }}{{ a.b | upcase }}{% for t in subject.tags %}{{ t.x }}{% endfor %}{{ subject.n }}"
+    shown = render(
+        f"{text}{{{{ c | default: 1 }}}}{{% if d %}}{{% endif %}}", VALUES, html=True, now_ms=0, missing=missing
+    )
+
+    assert "31" == shown
+    assert ["a.b", "t.x"] == list(missing)
+    assert shown == render(f"{text}1", VALUES, html=True, now_ms=0)

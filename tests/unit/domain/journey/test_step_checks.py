@@ -228,6 +228,12 @@ def test_templates_compile_wherever_they_stand() -> None:
         ("https://a.example/x", []),
         ("HTTP://a.example", []),
         ("{{ subject.hook }}", []),
+        ("https://u:p@a.example/x", ["url_with_credentials"]),
+        ("https://u@a.example", ["url_with_credentials"]),
+        ("https://{{ event.user }}:p@a.example", ["url_with_credentials"]),
+        ("https://a.example/@me?to=b@c", []),
+        ("https://{{ event.host | split: '@' | last }}/", []),
+        ("{% if a %}https://u:p@a.example{% endif %}", ["url_with_credentials"]),
     ],
 )
 def test_a_webhook_has_a_web_address(url: str | None, codes: list[str]) -> None:
