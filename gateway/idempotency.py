@@ -14,6 +14,7 @@ import structlog
 from aiohttp import web
 from journeys.authoring.v1.authoring_service_pb2 import (
     ClaimIdempotencyKeyRequest,
+    ClaimIdempotencyKeyResponse,
     SettleIdempotencyKeyRequest,
     StoredAnswer,
 )
@@ -25,6 +26,8 @@ from gateway.reading import MAX_BODY, raw_body
 
 HEADER: Final = "Idempotency-Key"
 MAX_KEY: Final = 255
+WAIT_SECONDS: Final = 2.0  # most creating requests are done in a fraction of it
+PAUSE_SECONDS: Final = 0.05
 _KEPT_HEADERS: Final = ("Location", "ETag", "Cache-Control")
 
 _log = structlog.get_logger(__name__)
@@ -40,7 +43,7 @@ async def answered_once(request: web.Request, context: Context, handler: Handler
     context.body = await raw_body(request, MAX_BODY if context.route is None else context.route.limit)
     workspace = caller(request).workspace
     claim = ClaimIdempotencyKeyRequest(workspace=workspace, key=key, fingerprint=_fingerprint(request, context.body))
-    claimed = await request.app[AUTHORING].ClaimIdempotencyKey(claim)
+    claimed = await _claimed(request, claim)
     if claimed.HasField("answer"):
         return _again(claimed.answer)
     answer: StoredAnswer | None = None
@@ -52,6 +55,18 @@ async def answered_once(request: web.Request, context: Context, handler: Handler
     finally:
         # Shielded: a claim that nobody settles blocks the key.
         await asyncio.shield(_settle(request, workspace, key, answer))
+
+
+async def _claimed(request: web.Request, claim: ClaimIdempotencyKeyRequest) -> ClaimIdempotencyKeyResponse:
+    """The claim's reply. While the first request is at it, a repeat waits for its answer as long as is bearable."""
+    end = asyncio.get_running_loop().time() + WAIT_SECONDS
+    while True:
+        try:
+            return await request.app[AUTHORING].ClaimIdempotencyKey(claim)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or asyncio.get_running_loop().time() >= end:
+                raise
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _answer(request: web.Request, context: Context, handler: Handler) -> web.StreamResponse:

@@ -10,6 +10,7 @@ import argparse
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate, islice
 from random import Random
 
@@ -17,8 +18,16 @@ from services.infra.log.port import partition_of
 
 EVENTS = 200_000
 SEED = 20261124
-BYTES_PER_EVENT = 300
+RATES = (10_000, 100_000, 1_000_000)
+MOST_PARTITIONS = 64  # of one installation: as many as there are lanes
+USABLE = 0.6  # of a core or a shard: the rest is for peaks, skew and the loss of a machine
 REPLICAS = 3
+LOG_DAYS = 35
+BYTES_PER_EVENT = 300  # in the log
+BYTES_PER_RECORD, RECORD_DAYS = 250, 90  # of an event, in the store, with its indexes
+BYTES_PER_EXECUTION, EXECUTION_DAYS = 3_000, 45  # with its messages, facts and indexes; it lives 7 + 30 days and more
+CORES_PER_SHARD = 4
+HOURS_A_MONTH = 730
 
 
 def spread_evenly(random: Random) -> Iterator[str]:
@@ -82,25 +91,79 @@ def skew_table(events: int = EVENTS) -> list[str]:
     return lines
 
 
-def cost_table(
-    matched: float, execution_ms: float, event_ms: float, store_per_second: float, writes: float
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one event costs. `matched`: executions started per event; times in CPU ms of the runtime."""
+
+    matched: float
+    execution_ms: float
+    event_ms: float
+    store_per_second: float  # guarded writes of one shard
+    writes: float  # of one execution
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a rate of events needs."""
+
+    rate: int
+    executions: float
+    cores: int
+    partitions: int  # of each installation
+    installations: int
+    shards: int
+    log_terabytes: float
+    store_terabytes: float
+    log_megabytes_a_second: float
+
+
+def need_of(rate: int, load: Load) -> Need:
+    """The arithmetic of docs/scaling.md."""
+    started = rate * load.matched
+    cores = math.ceil((started * load.execution_ms + rate * load.event_ms) / 1000 / USABLE)
+    installations = math.ceil(cores / MOST_PARTITIONS)
+    partitions = 2 ** math.ceil(math.log2(max(16, cores / installations)))
+    shards = math.ceil((started * load.writes + rate) / load.store_per_second / USABLE)
+    daily = 86_400 / 1e12 * REPLICAS
+    kept = started * BYTES_PER_EXECUTION * EXECUTION_DAYS + rate * BYTES_PER_RECORD * RECORD_DAYS
+    return Need(
+        rate=rate,
+        executions=started,
+        cores=cores,
+        partitions=partitions,
+        installations=installations,
+        shards=max(shards, installations),
+        log_terabytes=rate * BYTES_PER_EVENT * LOG_DAYS * daily,
+        store_terabytes=kept * daily,
+        log_megabytes_a_second=rate * BYTES_PER_EVENT * (1 + REPLICAS) / 1e6,
+    )
+
+
+def cost_table(load: Load) -> list[str]:
     """Cores, partitions, shards, storage and network for 10 k, 100 k and 1 M events a second."""
     lines = [
-        "| events/s | executions/s | runtime cores | partitions | document shards | log, TB a day (3 copies) | log network, MB/s |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| events/s | executions/s | runtime cores | installations x partitions | document shards | log, TB | store, TB | log network, MB/s |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for rate in (10_000, 100_000, 1_000_000):
-        started = rate * matched
-        cores = (started * execution_ms + rate * event_ms) / 1000 / 0.6  # at 60 % of a core, for the peaks
-        shards = math.ceil((started * writes + rate) / store_per_second / 0.6)
-        megabytes = rate * BYTES_PER_EVENT / 1e6
-        partitions = 2 ** math.ceil(math.log2(max(16, cores)))
-        lines.append(
-            f"| {rate:,} | {started:,.0f} | {math.ceil(cores)} | {partitions} | {shards} "
-            f"| {megabytes * 86_400 / 1e6 * REPLICAS:.1f} | {megabytes * (1 + REPLICAS):,.0f} |"
-        )
+    lines += [
+        f"| {one.rate:,} | {one.executions:,.0f} | {one.cores} | {one.installations} x {one.partitions} "
+        f"| {one.shards} | {one.log_terabytes:,.0f} | {one.store_terabytes:,.0f} "
+        f"| {one.log_megabytes_a_second:,.0f} |"
+        for one in (need_of(rate, load) for rate in RATES)
+    ]
     return lines
+
+
+def money(need: Need, core_hour: float, terabyte_month: float, network_gigabyte: float) -> float:
+    """A month's cost at these prices. Of the network the copies cost, which go to other zones."""
+    cores = need.cores + need.shards * CORES_PER_SHARD * REPLICAS
+    copies = need.log_megabytes_a_second * (REPLICAS - 1) / (1 + REPLICAS)
+    gigabytes = copies / 1000 * 3600 * HOURS_A_MONTH
+    return (
+        cores * HOURS_A_MONTH * core_hour
+        + (need.log_terabytes + need.store_terabytes) * terabyte_month
+        + gigabytes * network_gigabyte
+    )
 
 
 def main() -> None:
@@ -111,11 +174,16 @@ def main() -> None:
     options.add_argument("--event-ms", type=float, required=True, help="CPU of one event that starts nothing, ms")
     options.add_argument("--store-per-second", type=float, required=True, help="guarded writes/s of one shard")
     options.add_argument("--writes", type=float, default=6.0, help="document writes of one execution")
+    options.add_argument("--core-hour", type=float, default=0.04, help="price of a core for an hour (0.04)")
+    options.add_argument("--terabyte-month", type=float, default=80.0, help="price of a TB of fast disk (80)")
+    options.add_argument("--network-gigabyte", type=float, default=0.01, help="price of a GB to another zone (0.01)")
     given = options.parse_args()
+    load = Load(given.matched, given.execution_ms, given.event_ms, given.store_per_second, given.writes)
     print("\n".join(skew_table()), end="\n\n")
-    print(
-        "\n".join(cost_table(given.matched, given.execution_ms, given.event_ms, given.store_per_second, given.writes))
-    )
+    print("\n".join(cost_table(load)), end="\n\n")
+    for rate in RATES:
+        month = money(need_of(rate, load), given.core_hour, given.terabyte_month, given.network_gigabyte)
+        print(f"{rate:,} events/s: {month:,.0f} a month")
 
 
 if __name__ == "__main__":

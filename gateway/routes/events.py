@@ -23,11 +23,21 @@ from gateway.replies import PAGING, json_reply, list_reply, page_of, resource_re
 _TEXT = {"type": "string"}
 
 
-@route("POST", "/api/events", role=Role.EDITOR, body="EventsIn", status=202, reply=Taken)
+@route(
+    "POST",
+    "/api/events",
+    role=Role.EDITOR,
+    body="EventsIn",
+    status=202,
+    reply=Taken,
+    creates=True,
+    limit=MAX_EVENTS_BODY,
+)
 async def take_events(request: web.Request) -> web.Response:
     """Take one event, or up to 1,000; answered once they are durable.
 
-    202 {"received", "duplicates", "errors"}; 400 batch_too_large, and validation_error for a malformed single event; 413.
+    202 {"received", "duplicates", "errors"}; 400 batch_too_large, and validation_error for a malformed single event; 413;
+    422 idempotency_key_reused.
     """
     require_json(request)
     intake = read_events(await raw_body(request, MAX_EVENTS_BODY))

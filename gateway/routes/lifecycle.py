@@ -28,12 +28,13 @@ from gateway.routes.journeys import etag_of, journey_reply
     body_required=False,
     reply=Published,
     guarded=True,
+    creates=True,
 )
 async def publish(request: web.Request) -> web.Response:
     """Promote the draft to the next version.
 
     200 {"id", "version"}; 400 graph_invalid, send_step_uses_transactional_comm; 402 journey_limit_reached; 404;
-    409 no_draft, stale_update, illegal_transition; 412.
+    409 no_draft, stale_update, illegal_transition; 412; 422 idempotency_key_reused.
     """
     body = await optional_body_of(request)
     message = PublishJourneyRequest(workspace=workspace(request), id=path_id(request))

@@ -18,7 +18,7 @@ from services.domain.execution.execution import FOREVER, LEASE_MS, Execution, In
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.membership import SOURCE as ENTRY_SOURCE
 from services.domain.execution.membership import Standing, entries_in, entry_id, next_change, standing_after
-from services.domain.execution.planner import plan
+from services.domain.execution.planner import may_move, plan
 from services.domain.execution.triggers import (
     Abort,
     Acknowledged,
@@ -35,6 +35,7 @@ from services.domain.execution.triggers import (
 )
 from services.domain.execution.version import Version
 from services.domain.execution.walk import put_at, recipient
+from services.domain.journey.lifecycle import State
 from services.domain.journey.predicate import Facts, PastEvent
 from services.domain.times import DAY_MS
 from services.infra.documents.port import Insert, Replace, Write
@@ -184,7 +185,7 @@ class Desk:
         )
         if item.event.end_user_id == self._loaded.subject.end_user_id:
             for held in list(self.held.values()):
-                if held.execution.open_until > record.at:
+                if held.execution.open_until > record.at and self._may_move(held, record.name):
                     self._plan(held, came, record.received_at)
         for version in item.starters:
             occasion = Occasion(
@@ -202,6 +203,12 @@ class Desk:
             for watch in self._loaded.watches.values():
                 if record.name in watch.who.event_names:
                     self.look(watch, record.received_at)
+
+    def _may_move(self, held: Held, event_type: str) -> bool:
+        if may_move(held.version, held.execution, event_type):
+            return True
+        journey = self._catalog.journey(held.version.workspace_id, held.version.journey_id)
+        return journey is None or journey.status == State.ARCHIVED  # whatever touches it ends it
 
     def look(self, watch: Watch, now: int, *, is_recording: bool = False) -> None:
         """See whether the person became, or is no longer, a member; who became one enters."""

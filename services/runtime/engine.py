@@ -56,6 +56,7 @@ WANTED_SECONDS = 0.25
 RECENT = 5_000
 ACK_SECONDS = 1.0
 MOST_TRIES = 50
+SLICE_SECONDS = 0.005  # of planning at a stretch
 MOST_TROUBLE = 3  # tries of a record that makes planning itself fail
 MOST_UNFINISHED = 4_000
 logger = structlog.get_logger(__name__)
@@ -295,11 +296,14 @@ class Engine:
         claimed_at = time.monotonic()
         desks: list[tuple[Asked, Desk, SubjectDocument | None]] = []
         troubled: list[tuple[Asked, Exception]] = []
-        for need, (read, profile) in zip(needs, loaded, strict=True):
-            epoch = self._ownership.epoch(need.subject.slot)
+        # Before anybody else comes to do anything: whatever is dealt anew meanwhile, these are the epochs we looked at.
+        epochs = [self._ownership.epoch(need.subject.slot) for need in needs]
+        slices = _Slices()
+        for need, (read, profile), epoch in zip(needs, loaded, epochs, strict=True):
+            await slices.pause()
             try:
                 desk = Desk(read, self._catalog, self._render, self._acks, self._rates, epoch, now)
-                self._plan(need, desk, now)
+                await self._plan(need, desk, now, slices)
             except Exception as error:  # one bad record must not stop the others of its cycle: nothing of it is written
                 logger.exception("lane.failed", subject_key=need.subject.key)
                 troubled.append((need, error))
@@ -311,9 +315,9 @@ class Engine:
         if refused := [record for _, desk, _ in desks for record in desk.blocked]:
             await self._log.append(AUDIT, refused)
         lost |= await self._note_members([desk for _, desk, _ in desks if desk not in lost])
-        for need, error in troubled:
-            again.extend(await self._set_aside(need.items, error))
-        if fenced or troubled:
+        for need, reason in troubled:
+            again.extend(await self._set_aside(need.items, reason))
+        if fenced:
             await asyncio.sleep(0.2)  # until the group has dealt anew, trying at once would be trying all the time
         for need, desk, _ in desks:
             if desk in lost:
@@ -326,14 +330,17 @@ class Engine:
 
     async def _set_aside(self, items: Sequence[Item], error: Exception) -> list[Item]:
         """Keep the record that cannot be handled, tried again and again, as a dead letter; the items to be planned again."""
-        bad = error.item if isinstance(error, _Unplannable) else None
-        if bad is None or bad.tries < MOST_TROUBLE:
+        bad = [error.item] if isinstance(error, _Unplannable) else list(items)
+        if min(item.tries for item in bad) < MOST_TROUBLE:
             return list(items)
-        if isinstance(bad.payload, EventItem | CommandItem):
-            reason = f"It could not be handled: {type(error.__cause__).__name__}."
-            await self._log.append(DEAD_LETTERS, [buried(bad.payload.stored, reason)])
-        self._finish([bad])  # a timer or an acknowledgement is found again by its alarm
-        return [item for item in items if item is not bad]
+        reason = f"It could not be handled: {type(error.__cause__ or error).__name__}."
+        records = [
+            buried(item.payload.stored, reason) for item in bad if isinstance(item.payload, EventItem | CommandItem)
+        ]
+        if records:
+            await self._log.append(DEAD_LETTERS, records)
+        self._finish(bad)  # a timer or an acknowledgement among them is found again by its alarm
+        return [item for item in items if item not in bad]
 
     async def _take_places(self, desks: Sequence[Desk]) -> set[Desk]:
         """Write the ledgers of whoever took a place under a cap; the desks that lost theirs to somebody else.
@@ -395,8 +402,9 @@ class Engine:
                 self.on_look_due(write.document.due_at)
         return lost
 
-    def _plan(self, need: Asked, desk: Desk, now: int) -> None:
+    async def _plan(self, need: Asked, desk: Desk, now: int, slices: "_Slices") -> None:
         for item in sorted(need.items, key=_moment_of):
+            await slices.pause()
             try:
                 self._plan_one(item, desk, now)
             except Exception as error:
@@ -658,6 +666,19 @@ class Engine:
         reply = self._replies.get(result.key)
         if reply is not None and not reply.done():
             reply.set_result(result)
+
+
+class _Slices:
+    """Lets others have the loop now and then: a person may have a thousand items, a cycle hundreds of people."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + SLICE_SECONDS
+
+    async def pause(self) -> None:
+        """Between two items: nothing that is planned is half done."""
+        if time.monotonic() > self._until:
+            await asyncio.sleep(0)
+            self._until = time.monotonic() + SLICE_SECONDS
 
 
 class _Unplannable(Exception):

@@ -32,13 +32,14 @@ from services.runtime.desk import data_of
 from services.runtime.engine import Engine
 from services.runtime.erasure_documents import Marks
 from services.runtime.ingestion import event_record
-from services.runtime.lanes import log_key
+from services.runtime.lanes import log_key, subject_of
 from services.runtime.producers import Unreadable, event_in
 from services.runtime.refused_starts import refused_starts
 from services.runtime.work import CommandItem, EventItem
 
 BATCH = 500
 COMMIT_SECONDS = 1.0
+UNEXPECTED_SECONDS = 1.0
 logger = structlog.get_logger(__name__)
 
 
@@ -134,6 +135,9 @@ class Intake:
             except (StoreUnavailable, LogUnavailable) as error:
                 logger.warning("intake.unavailable", records=len(stored), error=str(error))
                 await asyncio.sleep(0.2)
+            except Exception:  # an outermost loop: nothing is passed over, and what ails only for a moment passes
+                logger.exception("intake.failed", records=len(stored))
+                await asyncio.sleep(UNEXPECTED_SECONDS)
 
     async def _handle(self, stored: Sequence[Stored], deal: int) -> None:
         events: list[tuple[Stored, CustomerEvent]] = []

@@ -206,6 +206,22 @@ class TestUntilCondition:
         assert ["condition"] == [entry["detail"]["firedBy"] for entry in entries(run, "wait.fired")]
         assert 0 <= 2 * DAY - (ms_of(run["endedAt"]) - last) < HOUR / 60
 
+    def test_a_dry_run_lets_time_make_it_true_as_well(self, world: World) -> None:
+        """Two days after the visit on the second day."""
+        event = unique("ev")
+        away = {**fired(event, days=2), "kind": "event_not_fired"}
+        journey = world.journey([trigger("w"), awaited(away), end("yes"), end("no")], event=event)
+        body = {
+            "subjectAttributes": {},
+            "startAt": "2027-01-01T00:00:00.000Z",
+            "event": {"type": event},
+            "events": [{"type": event, "after": "P1D"}],
+        }
+        run = world.api.post(f"/api/journeys/{journey}/simulate", body).ok()
+
+        assert ["condition"] == [one["wait"]["firedBy"] for one in run["trace"] if "wait" in one]
+        assert ("yes", "2027-01-04T00:00:00.001Z") == (run["trace"][-1]["stepId"], run["trace"][-1]["at"])
+
     def test_in_the_end_the_timeout(self, world: World, at_the_wait: tuple[str, str]) -> None:
         """At its own moment, and nothing looks before: the timeout is the one alarm."""
         journey, person = at_the_wait

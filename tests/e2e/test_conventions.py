@@ -490,17 +490,34 @@ class TestKeys:
         assert third["id"] != first.body["id"]
 
     def test_at_the_same_moment(self, world: World) -> None:
-        """Six with one key make one journey; the others get its answer or are told to come again."""
+        """Six with one key make one journey; the others wait for its answer."""
         name = unique("Once")
         key = {"Idempotency-Key": unique("k")}
         answers: list[Reply] = at_once(
             [lambda: world.api.post("/api/journeys", {"name": name}, headers=key) for _ in range(6)]
         )
-        made = {answer.body["id"] for answer in answers if answer.status == 201}
 
-        assert 1 == len(made)
-        assert {answer.status for answer in answers} <= {201, 409, 503}
+        assert 1 == len({answer.ok(201)["id"] for answer in answers})
         assert 1 == sum(one["name"] == name for one in world.api.all_of("/api/journeys?limit=500"))
+
+    def test_a_version_is_published_once(self, world: World) -> None:
+        """Whoever asks again whether it was done is told that it was."""
+        journey, key = world.draft(), {"Idempotency-Key": unique("k")}
+        first, second = (world.api.post(f"/api/journeys/{journey}/publish", headers=key) for _ in range(2))
+
+        assert {"id": journey, "version": 1} == first.ok() == second.ok()
+
+    def test_events_without_an_id_are_taken_once(self, world: World) -> None:
+        """The same batch again is the same answer, and not the same events again; a large one fits too."""
+        person, name, key = world.person(), unique("event"), {"Idempotency-Key": unique("k")}
+        journey = world.journey([trigger("exit"), end()], event=name)
+        body = {"type": name, "endUserId": person, "data": {"text": "x" * 1_100_000}}
+        first, second = (world.api.post("/api/events", body, headers=key) for _ in range(2))
+        world.settle()
+
+        assert {"received": 1, "duplicates": 0, "errors": []} == first.ok(202) == second.ok(202)
+        assert 1 == len(world.executions(journey))
+        world.api.post("/api/events", {"type": name}, headers=key).problem(422, "idempotency_key_reused")
 
     def test_refusals_are_answers_too(self, world: World) -> None:
         """The same refusal again."""

@@ -203,6 +203,28 @@ def test_only_a_put_brings_the_person_back(apart: World) -> None:
     assert 1 == len(apart.executions(made))
 
 
+def test_what_was_decided_before_the_forget_is_not_decided_again(apart: World) -> None:
+    """After a PUT an old event is a duplicate, and so is an old start of the same journey; another may start by that id."""
+    who, event = unique("returning"), unique("event")
+    made = journey(apart)
+    other = apart.journey([trigger("exit"), end()], unique("other"))
+    apart.event("signed_up", who, id=event)
+    by_hand = {"endUserId": who, "eventId": unique("by-hand")}
+    apart.api.post(f"/api/journeys/{made}/executions", by_hand).ok(201)
+    apart.settle()
+    forget(apart, who)
+    apart.api.put(f"/api/subjects/{who}", {}).ok(201)
+
+    again = apart.api.post("/api/events", {"id": event, "type": "signed_up", "endUserId": who}).ok(202)
+    apart.settle()
+
+    assert 1 == again["duplicates"]
+    started = apart.api.post(f"/api/journeys/{made}/executions", by_hand).ok()
+    assert (False, "duplicate") == (started["started"], started["reason"])
+    assert [] == apart.executions(made)
+    apart.api.post(f"/api/journeys/{other}/executions", by_hand).ok(201)
+
+
 def test_the_workspace_audit_says_that_somebody_was_forgotten(apart: World) -> None:
     """Under the receipt, not the person."""
     receipt = forget(apart, unique("someone"))

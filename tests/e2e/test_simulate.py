@@ -189,6 +189,17 @@ class TestTrace:
         assert {"a": 1, "z": 3} == drawn["weights"]
         assert {"a": 0.25, "z": 0.75}[drawn["armId"]] == drawn["propensity"]
 
+    def test_an_adaptive_branch_is_called_so_before_it_has_learned(self, world: World) -> None:
+        """`mode` is the step's; that nothing is known yet stands beside it."""
+        arms = [{"id": arm, "next": "exit"} for arm in "abc"]
+        steps = [trigger("b"), {"id": "b", "type": "branch", "mode": "adaptive", "arms": arms}, end()]
+        run = simulate(world, world.draft(steps, goalEventName="paid"), subjectAttributes={})
+        drawn = entry(run, "b")["branch"]
+
+        assert ("adaptive", True) == (drawn["mode"], drawn["coldStart"])
+        assert drawn["chosen"] == drawn["armId"]
+        assert 1 / 3 == pytest.approx(drawn["propensity"])
+
     def test_a_profile_update_is_seen_by_what_follows(self, world: World) -> None:
         """And the stored profile stays as it was."""
         steps = [

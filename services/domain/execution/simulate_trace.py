@@ -160,6 +160,10 @@ class Tracer:
         if "weights" not in told and isinstance(step, BranchRandom | BranchAdaptive):
             is_random = isinstance(step, BranchRandom)
             told["weights"] = {arm.id: arm.weight if is_random else 1 / len(step.arms) for arm in step.arms}
+        if isinstance(step, BranchAdaptive):  # its author's word; the audit keeps how the arm was drawn
+            if told.get("mode") == "cold_start":
+                told["coldStart"] = True
+            told["mode"] = "adaptive"
         return told
 
 

@@ -281,8 +281,7 @@ async def test_a_document_of_a_newer_version_is_left_alone(
         await worker.import_people(range(2))
         await worker.post("signed_up", range(2))
         await stands(worker, 2, Status.RUNNING)
-        await worker.runtime.idle()
-        await executions.update_one({"subject_id": "usr_0"}, {"$set": {"_schema": 99, "due_at": 1}})
+    await executions.update_one({"subject_id": "usr_0"}, {"$set": {"_schema": 99, "due_at": 1}})
     before = await executions.find_one({"subject_id": "usr_0"})
     async with a_worker(machines, sender) as worker:
         lanes = worker.runtime.ownership.lanes()

@@ -127,8 +127,9 @@ def test_every_handler_says_what_it_does() -> None:
 
 
 def test_what_creates_honours_the_idempotency_key() -> None:
-    """Every POST that answers 201, a backtest, and the import, which answers what became of each object."""
+    """Every POST that answers 201, a backtest, a version, events, and the import, which says what became of each."""
     creating = {route.path for route in ALL if route.method == "POST" and route.status == 201}
     creating |= {"/api/journeys/internal/import-bundle", "/api/journeys/{id}/backtests"}
+    creating |= {"/api/journeys/{id}/publish", "/api/events"}
 
     assert creating == {route.path for route in ALL if route.creates}

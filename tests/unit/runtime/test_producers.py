@@ -104,6 +104,17 @@ def test_what_our_service_appended_is_taken_as_it_is() -> None:
     assert not event.HasField("end_user_id")
 
 
+def test_what_our_service_took_may_be_large() -> None:
+    """An event of up to 5 MiB was answered `received`; from anybody else as much is none."""
+    data = b'{"text":"' + b"x" * 5_200_000 + b'"}'
+    own = CustomerEvent(id="e-1", type="t", project_key="pk_demo", received_ms=AT, data_json=data)
+    foreign = CustomerEvent(id="e-1", type="t", data_json=data)
+
+    assert own == event_in(stored(own.SerializeToString()))
+    with pytest.raises(Unreadable, match="larger"):
+        event_in(stored(foreign.SerializeToString()))
+
+
 def test_a_key_without_a_person_makes_nobodys_event() -> None:
     """The colon has to be there."""
     event = event_in(written(to_structured_event(cloud_event({}, subject="usr_z")), key="pk_demo:"))

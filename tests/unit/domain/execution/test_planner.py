@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 import pytest
 
+from services.domain.execution.caps import FrequencyCap
 from services.domain.execution.execution import Goal, GoalReached
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.planner import STEP_BUDGET, plan
-from services.domain.execution.triggers import Abort, Profile, Retry, TimerDue
+from services.domain.execution.triggers import Abort, Profile, Retry, Rules, TimerDue, View
+from services.domain.execution.version import Version
 from services.domain.journey.predicate import PastEvent
 from tests.support.walking import (
     DAY,
@@ -431,3 +433,66 @@ def test_history_keeps_the_last_entries_and_counts_the_rest() -> None:
     done = after(version, start(version).execution, DAY)
 
     assert (64, 38) == (len(done.history), done.history_dropped)
+
+
+class TestUntilCondition:
+    """Waiting for a condition that time alone may make true."""
+
+    def away(self, timeout: str = "P9D") -> Version:
+        """Until somebody was not there for two days."""
+        gone = {"kind": "event_not_fired", "eventName": "visit", "window": {"type": "last_n_days", "days": 2}}
+        step = {
+            "id": "w", "type": "wait", "mode": "until_condition", "condition": gone, "timeout": timeout,
+            "next": "exit", "onTimeout": "late",
+        }  # fmt: skip
+        return version_of([{**TRIGGER, "next": "w"}, step, EXIT, {**EXIT, "id": "late"}])
+
+    def seen(self, *days: int) -> View:
+        """What the history knows of visits, in days after the start."""
+        return view_of(events=lambda name: [PastEvent(str(at), "visit", T0 + at * DAY) for at in days])
+
+    def test_the_end_of_a_window_is_an_alarm(self) -> None:
+        """Two days after the last visit; at that moment it is so."""
+        version = self.away()
+        made = start(version, self.seen(0)).execution
+
+        assert T0 + 2 * DAY + 1 == made.step_due_at
+        done = after(version, made, 3 * DAY, self.seen(0))
+        assert ("exit", T0 + 2 * DAY + 1) == (done.step_id, done.ended_at)
+        assert {"firedBy": "condition"} in [entry.detail for entry in done.history if entry.action == "wait.fired"]
+
+    def test_an_alarm_that_rings_too_early_sets_the_next(self) -> None:
+        """Another visit came meanwhile: nothing is written for it, the alarm sees to itself."""
+        version = self.away()
+        made = start(version, self.seen(0)).execution
+        assert plan(version, made, event("e2", "visit", T0 + DAY, 11), self.seen(0, 1), 2) is None
+        moved = after(version, made, 2 * DAY + HOUR, self.seen(0, 1))
+
+        assert ("w", T0 + 3 * DAY + 1) == (moved.step_id, moved.step_due_at)
+
+    def test_the_timeout_is_none_the_later(self) -> None:
+        """Whichever comes first."""
+        version = self.away("P1D")
+        made = start(version, self.seen(0)).execution
+
+        assert T0 + DAY == made.step_due_at
+        assert "late" == after(version, made, 5 * DAY, self.seen(0)).step_id
+
+
+class TestLateness:
+    """Steps that nobody was there to decide in time."""
+
+    MAIL = ({**TRIGGER, "next": "w"}, wait_step("w", "PT1H", "mail"), send_step("mail", "exit"), EXIT)
+
+    @pytest.mark.parametrize(("late_ms", "asked_for"), [(60_000, HOUR), (60_001, HOUR + 60_001), (DAY, HOUR + DAY)])
+    def test_a_gate_is_asked_for_the_present_beyond_a_minute(self, late_ms: int, asked_for: int) -> None:
+        """Within one, for the moment of the step: a busy process decides like an idle one."""
+        version = version_of(self.MAIL)
+        caps = Rules(frequency_caps=(FrequencyCap(5, DAY),))
+        now = T0 + HOUR + late_ms
+        made = start(version, view_of(rules=caps)).execution
+        made_late = plan(version, made, TimerDue(now), view_of(rules=caps, now=now), 2)
+
+        assert made_late is not None
+        assert [T0 + asked_for] == [one.at for one in made_late.reserved]
+        assert T0 + HOUR in [one.at for one in made_late.execution.history if one.action == "wait.fired"]
