@@ -193,6 +193,11 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     begun_at: int = 0
 
 
+def members_key(workspace: str, journey_id: str) -> str:
+    """The key of the sweep over a journey's members."""
+    return f"{workspace}:{journey_id}:members"
+
+
 SWEEPS: Collection[Sweep] = Collection("sweeps", Sweep, indexes=(Index("open", ("open",)),))
 
 

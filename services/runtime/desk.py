@@ -99,6 +99,8 @@ class Loaded:
     # (execution id, step id) -> what providers said of its messages, and when; where conditions ask for it
     watches: Mapping[str, Watch] = field(default_factory=dict)  # by journey: audiences this person may enter or leave
     memberships: Mapping[str, Membership] = field(default_factory=dict)  # by journey, where something is known
+    noted: Mapping[str, bool] = field(default_factory=dict)
+    # journeys that note who is a member and have not come to this person: whether they have begun to
     known_from: int = 0  # a person who was forgotten: what happened or came before that moment is not theirs
 
 
@@ -202,7 +204,7 @@ class Desk:
         if item.event.end_user_id == self._loaded.subject.end_user_id:
             for watch in self._loaded.watches.values():
                 if record.name in watch.who.event_names:
-                    self.look(watch, record.received_at)
+                    self.look(watch, record.received_at, but_for=record.event_id)
 
     def _may_move(self, held: Held, event_type: str) -> bool:
         if may_move(held.version, held.execution, event_type):
@@ -210,8 +212,12 @@ class Desk:
         journey = self._catalog.journey(held.version.workspace_id, held.version.journey_id)
         return journey is None or journey.status == State.ARCHIVED  # whatever touches it ends it
 
-    def look(self, watch: Watch, now: int, *, is_recording: bool = False) -> None:
-        """See whether the person became, or is no longer, a member; who became one enters."""
+    def look(self, watch: Watch, now: int, *, is_recording: bool = False, but_for: str | None = None) -> None:
+        """See whether the person became, or is no longer, a member; who became one enters.
+
+        While those present are only noted, whoever may have been present is: an event (`but_for`, its id) shows what
+        they were without it; a changed profile does not, so it makes nobody enter until the noting has come to an end.
+        """
         if watch.who.fault is not None:
             self._calm(watch.journey_id, now)  # nobody can say who belongs: all stays as it was until that is mended
             return
@@ -220,6 +226,10 @@ class Desk:
         # A record that is read again belongs to a moment that was passed: what was known later stays known.
         now = max(now, entered_at, self._known_at(watch.journey_id))
         facts = self._facts(now)
+        has_begun = self._loaded.noted.get(watch.journey_id)
+        if has_begun is not None and watch.journey_id not in self._standings:
+            was_present = has_begun if but_for is None else watch.who.holds(self._facts(now, but_for))
+            is_recording = is_recording or was_present
         after, entry = standing_after(
             before := self._standing(watch.journey_id),
             watch.who.holds(facts),
@@ -389,14 +399,14 @@ class Desk:
         if standing.due_at is not None and standing.due_at <= now:
             self._standings[journey_id] = replace(standing, due_at=None), now
 
-    def _facts(self, now: int) -> Facts:
+    def _facts(self, now: int, but_for: str | None = None) -> Facts:
         """What membership is told from: outside of any execution, as the audience's own evaluation tells it."""
         loaded, profile = self._loaded, self.profile
         return Facts(
             now=now,
             zone=profile.timezone or loaded.info.timezone,
             attributes=profile.attributes,
-            events=lambda name: self._past(name, now),
+            events=lambda name: [past for past in self._past(name, now) if past.id != but_for],
             audience=lambda audience_id: self._catalog.audience(loaded.subject.workspace, audience_id),
             end_user_id=loaded.subject.end_user_id,
             preferences=profile.preferences,

@@ -304,8 +304,8 @@ class Engine:
             try:
                 desk = Desk(read, self._catalog, self._render, self._acks, self._rates, epoch, now)
                 await self._plan(need, desk, now, slices)
-            except Exception as error:  # one bad record must not stop the others of its cycle: nothing of it is written
-                logger.exception("lane.failed", subject_key=need.subject.key)
+            except Exception as error:  # noqa: BLE001  # one bad record must not stop the others; it is told below
+                logger.warning("lane.failed", subject_key=need.subject.key, error=repr(error.__cause__ or error))
                 troubled.append((need, error))
                 continue
             desks.append((need, desk, profile))
@@ -333,6 +333,7 @@ class Engine:
         bad = [error.item] if isinstance(error, _Unplannable) else list(items)
         if min(item.tries for item in bad) < MOST_TROUBLE:
             return list(items)
+        logger.error("lane.set_aside", items=len(bad), exc_info=error)
         reason = f"It could not be handled: {type(error.__cause__ or error).__name__}."
         records = [
             buried(item.payload.stored, reason) for item in bad if isinstance(item.payload, EventItem | CommandItem)

@@ -27,9 +27,11 @@ from services.runtime.collections import (
     LEDGERS,
     MEMBERSHIPS,
     MESSAGES,
+    SWEEPS,
     EventRecord,
     Ledger,
     Membership,
+    members_key,
 )
 from services.runtime.desk import Loaded, data_of, membership_key
 from services.runtime.erasure_documents import ERASURES, Erasure, suppressed_among
@@ -151,7 +153,7 @@ async def load(
         queries.extend((i, name) for name in names)
         if sends := _sends_asked_about(executions[i].values(), catalog):
             asked_about[i] = sends
-    suppressed, histories, places, feedback, standings = await asyncio.gather(
+    suppressed, histories, places, feedback, standings, noted = await asyncio.gather(
         suppressed_among(
             documents,
             {
@@ -164,6 +166,7 @@ async def load(
         _places(documents, needs, [i for i in full if needs[i].rules.has_caps], executions, now),
         _feedback(documents, asked_about),
         _standings(documents, needs),
+        _being_noted(documents, needs),
     )
     return [
         (
@@ -185,6 +188,15 @@ async def load(
                     for journey in need.standings
                     if (key := membership_key(need.subject, journey)) in standings
                 },
+                noted={
+                    journey: noted[need.subject.workspace, journey]
+                    for journey, watch in need.watches.items()
+                    if (need.subject.workspace, journey) in noted
+                    and membership_key(need.subject, journey) not in standings
+                    and not _is_new(documents_of[i], watch, catalog)
+                }
+                if noted
+                else {},
             ),
             documents_of[i],
         )
@@ -221,6 +233,29 @@ async def _standings(documents: Documents, needs: Sequence[Asked]) -> dict[str, 
     """What is known of memberships, by key."""
     keys = [membership_key(need.subject, journey) for need in needs for journey in need.standings]
     return await documents.get_many(MEMBERSHIPS, keys) if keys else {}
+
+
+async def _being_noted(documents: Documents, needs: Sequence[Asked]) -> dict[tuple[str, str], bool]:
+    """Workspace and journey of the watches whose present members are noted and do not enter: whether that has begun."""
+    names = {
+        members_key(need.subject.workspace, journey): (need.subject.workspace, journey)
+        for need in needs
+        for journey, watch in need.watches.items()
+        if not watch.backfill
+    }
+    sweeps = await documents.get_many(SWEEPS, list(names)) if names else {}
+    return {
+        name: key in sweeps
+        for key, name in names.items()
+        if key not in sweeps or (sweeps[key].is_first and not sweeps[key].done)
+    }
+
+
+def _is_new(profile: SubjectDocument | None, watch: Watch, catalog: Catalog) -> bool:
+    """Whether nothing was known of the person when the journey was published: they cannot have been a member."""
+    version = watch.version
+    published_at = catalog.published_at(version.workspace_id, version.journey_id, version.number)
+    return profile is not None and profile.created_at > published_at
 
 
 async def _feedback(

@@ -32,7 +32,16 @@ from services.infra.log.port import Log, LogUnavailable, Record
 from services.infra.telemetry import Telemetry
 from services.runtime.blocked import blocked
 from services.runtime.catalog import Catalog
-from services.runtime.collections import AUDIT, COMMANDS, EXECUTIONS, MEMBERSHIPS, SWEEPS, Membership, Sweep
+from services.runtime.collections import (
+    AUDIT,
+    COMMANDS,
+    EXECUTIONS,
+    MEMBERSHIPS,
+    SWEEPS,
+    Membership,
+    Sweep,
+    members_key,
+)
 from services.runtime.desk import membership_key
 from services.runtime.lanes import log_key, slot_of, subject_of
 from services.runtime.populations import Person, Populations
@@ -162,7 +171,7 @@ class Sweeps:
         seen = self._seen
         for workspace, changes in self._catalog.changes().items():
             for watch in self._catalog.watches(workspace) if seen.get(workspace) != changes else ():
-                key = f"{workspace}:{watch.journey_id}:members"
+                key = members_key(workspace, watch.journey_id)
                 is_ours = self._is_ours(slot_of(workspace, watch.journey_id))
                 if is_ours and self._compared.get(key) != watch.fingerprint:
                     await self._compare(key, workspace, watch)

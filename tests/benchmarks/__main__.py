@@ -11,7 +11,19 @@ from importlib import import_module
 
 Figure = tuple[str, float, str]
 # A module of this folder each, with `figures() -> Iterator[Figure]`.
-ALL = ("planner", "stats", "learning", "backtest", "gate", "gateway_import", "end_to_end", "backfill", "intake", "idle", "pinpoint")
+ALL = (
+    "planner",
+    "stats",
+    "learning",
+    "backtest",
+    "gate",
+    "gateway_import",
+    "end_to_end",
+    "backfill",
+    "intake",
+    "idle",
+    "pinpoint",
+)
 
 
 def main(names: list[str]) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from services.domain.execution.lifecycle import Status
-from services.runtime.collections import MEMBERSHIPS, SWEEPS, Membership
+from services.runtime.collections import MEMBERSHIPS, SWEEPS, Membership, Sweep
+from services.runtime.sweeps import Sweeps
 from tests.support.failpoints import Failpoint, Where
 from tests.support.journeys import (
     WORKSPACE,
@@ -97,6 +98,36 @@ async def test_without_backfill_those_present_are_noted_and_do_not_enter() -> No
         await world.settle()
 
         assert ["audience_entry-1"] == [event for _, event, _ in await entries(world)]
+
+
+async def test_without_backfill_whoever_was_present_and_comes_by_before_they_are_noted_does_not_enter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An event, or a change of their profile, while the sweep is on its way to them; who becomes a member enters."""
+    look = Sweeps._page_of_members
+    may_go_on = asyncio.Event()
+
+    async def slowly(sweeps: Sweeps, sweep: Sweep, now: int) -> Sweep:
+        await may_go_on.wait()
+        return await look(sweeps, sweep, now)
+
+    monkeypatch.setattr(Sweeps, "_page_of_members", slowly)
+    async with a_world() as world:
+        for user in ("ann", "bob"):
+            await put(world, user, plan="pro")
+        await put(world, "cleo", plan="free")
+        await publish(world, {"kind": "or", "clauses": [PRO, fired("login", 1)]}, entry={"backfill": False})
+        await until(world, lambda: any(one.kind == "members" for one in (world.runtime.sweeps._open or {}).values()))
+        await put(world, "ann", plan="pro", city="Ulm")
+        for user in ("bob", "cleo"):
+            await world.post("login", user, f"l-{user}")
+        world.clock.move(HOUR)
+        await put(world, "dan", plan="pro")
+        await until(world, lambda: world.runtime.intake.is_idle() and not world.runtime.engine.unfinished)
+        may_go_on.set()
+        await world.settle()
+
+        assert ["cleo", "dan"] == [user for user, _, _ in await entries(world)]
 
 
 async def test_leaving_and_coming_back_is_a_new_entry() -> None:
