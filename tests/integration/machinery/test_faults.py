@@ -18,9 +18,11 @@ from pymongo import AsyncMongoClient
 from structlog.testing import capture_logs
 
 from services.domain.errors import Invalid
+from services.domain.execution import walk
 from services.domain.execution.lifecycle import Status
 from services.infra.log import kafka
 from services.infra.log.port import LogUnavailable
+from services.runtime import desk, dispatcher, hook_calls, timers
 from services.runtime.app import GROUP
 from services.runtime.collections import COMMANDS, EVENTS, EXECUTIONS
 from services.runtime.dead_letters import DeadLetter, DeadLetters
@@ -109,7 +111,12 @@ def cloud_event(event_id: str, event_type: str = "signed_up", **data: Any) -> by
 
 
 class TestGone:
-    """Servers that are not there."""
+    """Servers that are not there. Leases are short, since what was under way waits for their end."""
+
+    @pytest.fixture(autouse=True)
+    def _short_leases(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (dispatcher, hook_calls, desk, timers, walk):
+            monkeypatch.setattr(module, "LEASE_MS", 8_000)
 
     async def test_a_broker_that_comes_late_and_leaves_for_a_while(
         self, broker: OwnServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
