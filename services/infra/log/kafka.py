@@ -44,7 +44,7 @@ CONNECT_SECONDS = 60.0  # a broker may start after us
 APPEND_SECONDS = 10.0
 SELDOM_SECONDS = 10.0
 READ_WAIT_MS = 10  # a read knows that there is something: a broker that waits for more delays it
-RECORD_BYTES = 4 << 20
+RECORD_BYTES = 8 << 20  # an event of 5 MB, with room for what is around it
 DAY_MS = 86_400_000
 # Events are replayed from 30 days back (runtime design 4); a segment goes when its newest record is that old.
 RETENTION_MS, SEGMENT_MS = 35 * DAY_MS, DAY_MS
