@@ -5,7 +5,7 @@ READY := .venv/.ready
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test fmt lint check protos protos-check diagrams diagrams-check lock locks-check bench bench-distributed bench-stats-peers up down test-integration hook clean
+.PHONY: help setup run demo test fmt lint check protos protos-check diagrams diagrams-check lock locks-check bench bench-distributed bench-stats-peers up down test-integration test-browser hook clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,11 +74,16 @@ up: setup  ## start Kafka and a document server here, without containers (see de
 down: setup  ## stop both; their data stays in .local
 	@$(BIN)/python deploy/local/local.py down
 
-# Where a tool is missing it says so in one line and passes, unless JOURNEYS_REQUIRE_INTEGRATION=1.
+# Where a tool is missing it says so in one line and passes, unless JOURNEYS_REQUIRE_INTEGRATION=1. Two at a time: most
+# of them wait for sessions and leases to end.
 test-integration: setup  ## run the tests that need both, on fresh data and free ports (ARGS="-k contract" for some)
-	@$(BIN)/python deploy/local/local.py run -- $(BIN)/python -m pytest -q -m integration $(ARGS) || { \
+	@JOURNEYS_LOCAL_SECONDS=$${JOURNEYS_LOCAL_SECONDS:-1500} $(BIN)/python deploy/local/local.py run -- \
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m integration $(ARGS) || { \
 	status=$$?; [ $$status -eq 3 ] && [ "$${JOURNEYS_REQUIRE_INTEGRATION:-0}" != 1 ] && \
 	echo "test-integration: skipped, a tool is missing" || exit $$status; }
+
+test-browser: setup  ## run the tests of the pages in a real browser, where there is chromium with its driver
+	@$(BIN)/python -m pytest -q -rs tests/e2e/test_pages.py $(ARGS)
 
 bench-stats-peers: setup  ## our statistics beside MABWiser's and GrowthBook's, which it installs apart
 	@$(BIN)/python scripts/statistics_peers.py $(ARGS)

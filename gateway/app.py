@@ -10,6 +10,7 @@ from aiohttp import web
 from journeys.analytics.v1.analytics_service_pb2_grpc import AnalyticsServiceStub
 from journeys.analytics.v1.report_service_pb2_grpc import ReportServiceStub
 from journeys.authoring.v1.authoring_service_pb2_grpc import AuthoringServiceStub
+from journeys.authoring.v1.body_service_pb2_grpc import BodyServiceStub
 from journeys.authoring.v1.draft_service_pb2_grpc import DraftServiceStub
 from journeys.authoring.v1.migration_service_pb2_grpc import MigrationServiceStub
 from journeys.authoring.v1.template_service_pb2_grpc import TemplateServiceStub
@@ -17,6 +18,7 @@ from journeys.authoring.v1.workspace_service_pb2_grpc import WorkspaceServiceStu
 from journeys.runtime.v1.backtest_service_pb2_grpc import BacktestServiceStub
 from journeys.runtime.v1.dead_letter_service_pb2_grpc import DeadLetterServiceStub
 from journeys.runtime.v1.erasure_service_pb2_grpc import ErasureServiceStub
+from journeys.runtime.v1.profile_service_pb2_grpc import ProfileServiceStub
 from journeys.runtime.v1.runtime_service_pb2_grpc import ClockServiceStub, RuntimeServiceStub
 from journeys.runtime.v1.simulation_service_pb2_grpc import SimulationServiceStub
 from journeys.runtime.v1.subject_service_pb2_grpc import SubjectServiceStub
@@ -29,6 +31,7 @@ from gateway.context import (
     AUTHENTICATOR,
     AUTHORING,
     BACKTESTS,
+    BODIES,
     CLOCK,
     DEAD_LETTERS,
     DRAFTS,
@@ -37,6 +40,7 @@ from gateway.context import (
     HEALTH,
     MIGRATION,
     OPTIONS,
+    PROFILES,
     REPORTS,
     RUNTIME,
     SIMULATIONS,
@@ -124,6 +128,8 @@ async def _connections(
         WORKSPACES: WorkspaceServiceStub(at["authoring"]),
         TEMPLATES: TemplateServiceStub(at["authoring"]),
         MIGRATION: MigrationServiceStub(channels["bundles"]),
+        BODIES: BodyServiceStub(at["authoring"]),
+        PROFILES: ProfileServiceStub(at["runtime"]),
         DRAFTS: DraftServiceStub(at["authoring"]),
         SIMULATIONS: SimulationServiceStub(at["runtime"]),
         BACKTESTS: BacktestServiceStub(at["runtime"]),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the generated async stubs exist for the checker alone
     from journeys.analytics.v1.analytics_service_pb2_grpc import AnalyticsServiceAsyncStub
     from journeys.analytics.v1.report_service_pb2_grpc import ReportServiceAsyncStub
     from journeys.authoring.v1.authoring_service_pb2_grpc import AuthoringServiceAsyncStub
+    from journeys.authoring.v1.body_service_pb2_grpc import BodyServiceAsyncStub
     from journeys.authoring.v1.draft_service_pb2_grpc import DraftServiceAsyncStub
     from journeys.authoring.v1.migration_service_pb2_grpc import MigrationServiceAsyncStub
     from journeys.authoring.v1.template_service_pb2_grpc import TemplateServiceAsyncStub
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # the generated async stubs exist for the checker alone
     from journeys.runtime.v1.backtest_service_pb2_grpc import BacktestServiceAsyncStub
     from journeys.runtime.v1.dead_letter_service_pb2_grpc import DeadLetterServiceAsyncStub
     from journeys.runtime.v1.erasure_service_pb2_grpc import ErasureServiceAsyncStub
+    from journeys.runtime.v1.profile_service_pb2_grpc import ProfileServiceAsyncStub
     from journeys.runtime.v1.runtime_service_pb2_grpc import ClockServiceAsyncStub, RuntimeServiceAsyncStub
     from journeys.runtime.v1.simulation_service_pb2_grpc import SimulationServiceAsyncStub
     from journeys.runtime.v1.subject_service_pb2_grpc import SubjectServiceAsyncStub
@@ -74,6 +76,8 @@ WORKSPACES: Final[web.AppKey["WorkspaceServiceAsyncStub"]] = web.AppKey("workspa
 DEAD_LETTERS: Final[web.AppKey["DeadLetterServiceAsyncStub"]] = web.AppKey("dead_letters")
 WHY: Final[web.AppKey["WhyServiceAsyncStub"]] = web.AppKey("why")
 BACKTESTS: Final[web.AppKey["BacktestServiceAsyncStub"]] = web.AppKey("backtests")
+BODIES: Final[web.AppKey["BodyServiceAsyncStub"]] = web.AppKey("bodies")
+PROFILES: Final[web.AppKey["ProfileServiceAsyncStub"]] = web.AppKey("profiles")
 RUNTIME: Final[web.AppKey["RuntimeServiceAsyncStub"]] = web.AppKey("runtime")
 ERASURES: Final[web.AppKey["ErasureServiceAsyncStub"]] = web.AppKey("erasures")
 GATHERING: Final = web.AppKey("gathering", Gathering)

@@ -31,11 +31,12 @@ RANK: Final = {Role.VIEWER: 1, Role.EDITOR: 2, Role.OWNER: 3}
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A query parameter: its name, what it does, and its JSON Schema."""
+    """A query parameter: its name, what it does, its JSON Schema, and whether it has to be given."""
 
     name: str
     description: str
     schema: dict[str, Any]
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def problem_of(error: BaseException) -> Problem | None:
             return _of_status(error.status)
         case aiohttp.ClientPayloadError() | aiohttp.http.HttpProcessingError():
             return invalid_json("The body could not be read: it is cut off or wrongly encoded.")
-        case web.RequestPayloadError():
+        case web.RequestPayloadError() | ConnectionResetError():  # the latter: whoever sent it hung up in the middle
             return invalid_json("The body could not be read: it is cut off or wrongly encoded.")
         case TimeoutError():
             return Problem(504, "deadline_exceeded", "The answer did not come in time.")

@@ -1,7 +1,8 @@
 """Idempotency-Key: a request that was answered is not done again.
 
 Law: the first answer to a key is kept by authoring for 24 hours and given again, refusals too; what failed on our
-side (5xx) or was put off (429) is not an answer, and frees the key.
+side (5xx) or was put off (429) is not an answer, and frees the key. A request that was broken off half-way may have
+made its object and never said so: its repeat bears the same request key, by which whoever made it recognises it.
 Source: contract 1; draft-ietf-httpapi-idempotency-key-header.
 """
 
@@ -10,6 +11,7 @@ import hashlib
 from typing import Final
 
 import grpc
+import msgspec
 import structlog
 from aiohttp import web
 from journeys.authoring.v1.authoring_service_pb2 import (
@@ -23,11 +25,13 @@ from gateway.context import AUTHORING, Context, caller
 from gateway.declaration import Handler
 from gateway.errors import Problem, invalid_at, problem_of, problem_reply
 from gateway.reading import MAX_BODY, raw_body
+from services.infra.grpc.caller import repeatable
 
 HEADER: Final = "Idempotency-Key"
 MAX_KEY: Final = 255
 WAIT_SECONDS: Final = 2.0  # most creating requests are done in a fraction of it
 PAUSE_SECONDS: Final = 0.05
+_FORGOTTEN: Final = b"subject_forgotten"  # the reason of a start that was refused
 _KEPT_HEADERS: Final = ("Location", "ETag", "Cache-Control")
 
 _log = structlog.get_logger(__name__)
@@ -42,14 +46,17 @@ async def answered_once(request: web.Request, context: Context, handler: Handler
         raise invalid_at("", "not_allowed", f"{HEADER} is 1 to {MAX_KEY} printable ASCII characters.")
     context.body = await raw_body(request, MAX_BODY if context.route is None else context.route.limit)
     workspace = caller(request).workspace
-    claim = ClaimIdempotencyKeyRequest(workspace=workspace, key=key, fingerprint=_fingerprint(request, context.body))
+    fingerprint = _fingerprint(request, context.body)
+    claim = ClaimIdempotencyKeyRequest(workspace=workspace, key=key, fingerprint=fingerprint)
     claimed = await _claimed(request, claim)
     if claimed.HasField("answer"):
         return _again(claimed.answer)
     answer: StoredAnswer | None = None
     try:
-        response = await _answer(request, context, handler)
-        if response.status < 500 and response.status != 429:
+        named = f"{workspace}\n{key}\n{fingerprint}\n{claimed.since_ms}"
+        with repeatable(hashlib.sha256(named.encode()).hexdigest()[:32]):
+            response = await _answer(request, context, handler)
+        if response.status < 500 and response.status != 429 and not _is_of_nobody(response):
             answer = _kept(response)
         return response
     finally:
@@ -94,6 +101,21 @@ def _fingerprint(request: web.Request, body: bytes) -> str:
     return hashlib.sha256(
         f"{request.method}\n{request.path_qs}\n".encode("utf-8", "surrogateescape") + body
     ).hexdigest()
+
+
+def _is_of_nobody(response: web.StreamResponse) -> bool:
+    """Whether somebody who was forgotten was refused: nothing was done, and an answer that names them is not kept."""
+    body = response.body if isinstance(response, web.Response) else None
+    if not isinstance(body, bytes) or _FORGOTTEN not in body:
+        return False
+    try:
+        return msgspec.json.decode(body, type=_Refused).reason == _FORGOTTEN.decode()
+    except msgspec.MsgspecError:
+        return False
+
+
+class _Refused(msgspec.Struct):
+    reason: str | None = None
 
 
 def _kept(response: web.StreamResponse) -> StoredAnswer:

@@ -124,8 +124,9 @@ async def _records(request: web.Request, media: str) -> AsyncIterator[tuple[int,
     lines = _lines(request)
     if media == NDJSON:
         async for number, line in lines:
-            if line.strip():
-                yield number, _profile(line)
+            profile = line.removeprefix(_BOM) if number == 1 else line
+            if profile.strip():
+                yield number, _profile(profile)
         return
     columns: Columns | None = None
     async for number, text in _csv_records(lines):

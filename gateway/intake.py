@@ -9,7 +9,6 @@ import json
 import math
 from dataclasses import dataclass, field
 from typing import Any, Final
-from uuid import uuid4
 
 import msgspec
 from journeys.events.v1.customer_event_pb2 import CustomerEvent
@@ -19,6 +18,7 @@ from gateway.errors import invalid, invalid_at, invalid_json
 from gateway.pointers import Fault, escaped
 from gateway.reading import MAX_NESTING, excess, explained, nests_deeper, parse
 from gateway.times import ms_of
+from services.infra.grpc.caller import drawn_id
 
 MAX_BATCH: Final = 1000
 MAX_TYPE_BYTES: Final = 500
@@ -112,7 +112,7 @@ def _quick(event: _Event, nesting: int) -> CustomerEvent:
             raise _Unsure
         made.data_json = encoded
     if (identity := event.id) is _NONE:
-        made.id = uuid4().hex
+        made.id = drawn_id()
     elif _fits(identity, MAX_ID_BYTES):
         made.id = identity
     else:
@@ -202,7 +202,7 @@ def _member_fault(name: str, value: Any) -> Fault | None:
 
 
 def _event_of(value: dict[str, Any]) -> CustomerEvent:
-    made = CustomerEvent(type=value["type"], id=value.get("id") or uuid4().hex)
+    made = CustomerEvent(type=value["type"], id=value.get("id") or drawn_id())
     if "endUserId" in value:
         made.end_user_id = value["endUserId"]
     if "data" in value:

@@ -81,9 +81,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
                 name = type(error).__name__
                 _log.error("gateway.bug", error=name, request_id=context.request_id, exc_info=True)
             response = problem_reply(problem, request.rel_url.raw_path, context.request_id)
-    response.headers[REQUEST_ID] = context.request_id
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Server"] = "journeys"  # not which Python and which library
+    response.headers.update(headers_of_all(context))
     seconds = time.perf_counter() - started
     path = route.path if route is not None else "unknown"
     app[FIGURES].note(request.method, path, response.status, seconds)
@@ -98,6 +96,15 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
             workspace=context.caller.workspace if context.caller is not None else None,
         )
     return response
+
+
+def headers_of_all(context: Context) -> dict[str, str]:
+    """What every answer carries. A stream, which begins before it gets here, sets them itself."""
+    return {
+        REQUEST_ID: context.request_id,
+        "X-Content-Type-Options": "nosniff",
+        "Server": "journeys",  # not which Python and which library
+    }
 
 
 def request_id_of(header: str | None) -> str:

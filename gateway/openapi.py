@@ -3,15 +3,19 @@
 Law: nothing is written here that is not declared with a route, a schema or a DTO; so the description cannot lie.
 """
 
+import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 
-from gateway.declaration import Role, Route
+from gateway.declaration import RANK, Role, Route
 from gateway.errors import MEDIA_TYPE as PROBLEM
 from gateway.schemas import COMPONENTS
 
+# A status in a route's details, where a clause begins, with the rest of that clause: "404; 409 no_draft; 412."
+_STATUS: Final = re.compile(r"(?:^|; |, or )([2-5][0-9]{2})\b(.*?)(?=; [2-5][0-9]{2}\b|, or [2-5][0-9]{2}\b|$)")
 _REF: Final = "#/components/schemas/{name}"
 _SECURITY: Final[dict[str, Any]] = {
     "session": {"type": "apiKey", "in": "cookie", "name": "session", "description": "From POST /api/session."},
@@ -120,7 +124,13 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
         {"name": name, "in": "path", "required": True, "schema": text} for name in route.parameters
     ]
     found += [
-        {"name": query.name, "in": "query", "description": query.description, "schema": query.schema}
+        {
+            "name": query.name,
+            "in": "query",
+            "description": query.description,
+            "schema": query.schema,
+            **({"required": True} if query.required else {}),
+        }
         for query in route.query
     ]
     if route.creates:
@@ -140,11 +150,41 @@ def _responses(route: Route, reply: dict[str, Any] | None) -> dict[str, Any]:
     }
     if not route.built:
         return {"501": {**problem, "description": "Not built yet."}, "default": problem}
-    answer: dict[str, Any] = {"description": route.details.partition(";")[0] or "Done.", "headers": dict(_REQUEST_ID)}
-    if route.status != 204:
+    answers = {
+        str(status): _answer(route, status, about, reply) if status < 400 else {**problem, "description": about}
+        for status, about in statuses_of(route).items()
+    }
+    return {**answers, "default": problem}
+
+
+def statuses_of(route: Route) -> dict[int, str]:
+    """Every status that a route tells of, each with its sentence: those of its details, and what all of its kind answer."""
+    listed = next((" ".join(part.split()) for part in route.details.split("\n\n") if part[:3].isdecimal()), "")
+    found = {int(code): text.partition(". ")[0].strip(" ,;.") for code, text in _STATUS.findall(listed)}
+    found.setdefault(route.status, "")
+    if route.role is not Role.PUBLIC:
+        found.setdefault(401, "unauthenticated")
+    if route.role in RANK and (route.role is not Role.VIEWER or route.method != "GET"):
+        found.setdefault(403, "cross_site_request" if route.role is Role.VIEWER else "forbidden, cross_site_request")
+    if route.body is not None:
+        found.setdefault(400, "invalid_json, validation_error")
+        found.setdefault(413, "payload_too_large")
+        found.setdefault(415, "unsupported_media_type")
+    if route.query:
+        found.setdefault(400, "validation_error")
+    if route.guarded:
+        found.setdefault(412, "precondition_failed")
+    if route.creates:
+        found.setdefault(422, "idempotency_key_reused")
+    return {status: about or HTTPStatus(status).phrase for status, about in sorted(found.items())}
+
+
+def _answer(route: Route, status: int, about: str, reply: dict[str, Any] | None) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": about, "headers": dict(_REQUEST_ID)}
+    if status != 204:
         answer["content"] = {route.reply_media: {"schema": reply if reply is not None else {}}}
     if any(query.name == "cursor" for query in route.query):
         answer["headers"]["Link"] = {"schema": {"type": "string"}, "description": '<...>; rel="next"'}
-    if route.status == 201:
+    if status == 201:
         answer["headers"]["Location"] = {"schema": {"type": "string"}}
-    return {str(route.status): answer, "default": problem}
+    return answer

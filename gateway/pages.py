@@ -4,6 +4,7 @@ want to be sent.
 The dashboard replaces the first one when its part is built.
 """
 
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import Final
@@ -15,14 +16,17 @@ from gateway.declaration import Role, Route
 from gateway.errors import OWN_CODES
 
 _STYLE: Final = """
+:root{color-scheme:light dark}
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;background:#fff}
+h1{line-height:1.2}h2{margin-top:2.2rem}h2::first-letter{text-transform:uppercase}
 code,pre{font:14px/1.5 ui-monospace,monospace;background:#f3f4f6;border-radius:4px}
-code{padding:.1rem .3rem}pre{padding:.8rem;overflow-x:auto}
-h2{margin-top:2.2rem;text-transform:capitalize}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid #d9dde2}
-td:first-child{white-space:nowrap}small{color:#4b5563}a{color:#0b5394}
+code{padding:.1rem .3rem;overflow-wrap:anywhere}pre{padding:.8rem;overflow-x:auto}
+table{border-collapse:collapse;width:100%}th,td{text-align:start;vertical-align:top;padding:.45rem .6rem;border-bottom:1px solid #d9dde2}
+th:first-child{width:45%}small{color:#4b5563}a{color:#0b5394}
+button{font:inherit;padding:.5rem 1rem}label{display:flex;gap:.6rem;padding:.35rem 0}input{flex:none;width:1.15rem;height:1.15rem;margin:.2rem 0 0}
+@media (max-width:40rem){tr:first-child{display:none}tr,td{display:block}td{border:0;padding:.2rem 0}td:last-child::before{content:"for "}tr{padding:.5rem 0;border-bottom:1px solid #d9dde2}}
 @media (prefers-color-scheme:dark){body{color:#e6e8eb;background:#14171a}code,pre{background:#23282d}
-th,td{border-color:#363c43}small{color:#aab2bb}a{color:#8ec5ff}}
+th,td,tr{border-color:#363c43!important}small{color:#aab2bb}a{color:#8ec5ff}}
 """
 _ROLES: Final = {
     Role.PUBLIC: "everybody",
@@ -90,12 +94,12 @@ Lists are bare arrays; <code>?limit=</code> (1 to 500) and <code>?cursor=</code>
 
 def preferences(shown: Preferences, notice: str = "") -> bytes:
     """The page at `/preferences/{token}`: every channel with a box, and one for nothing at all."""
-    title = f"What {shown.workspace_name} may send you"
+    name = shown.workspace_name
     told = f'<p role="status"><strong>{escape(notice)}</strong></p>' if notice else ""
     boxes = "".join(
-        f'<p><input type="hidden" name="shown" value="{escape(one.channel)}"><label>'
+        f'<input type="hidden" name="shown" value="{escape(one.channel)}"><label>'
         f'<input type="checkbox" name="channel" value="{escape(one.channel)}"{_checked(one.opted_in)}> '
-        f"{escape(_channel(one.channel))}</label></p>"
+        f"{escape(_channel(one.channel))}</label>"
         for one in shown.channels
     )
     takes = any(one.opted_in for one in shown.channels if one.channel == shown.channel) and not shown.global_opt_out
@@ -106,14 +110,15 @@ def preferences(shown: Preferences, notice: str = "") -> bytes:
         else ""
     )
     return _page(
-        title,
+        f"What {name} may send you",
+        # Its name may run the other way than our sentence.
         f"""
-<h1>{escape(title)}</h1>
+<h1>What <bdi>{escape(name)}</bdi> may send you</h1>
 {told}{quick}
 <form method="post">
 {boxes}
-<p><label><input type="checkbox" name="global" value="1"{_checked(shown.global_opt_out)}> Nothing at all, whatever is
-chosen above</label></p>
+<label><input type="checkbox" name="global" value="1"{_checked(shown.global_opt_out)}> Nothing at all, whatever is
+chosen above</label>
 <p><button>Save</button></p>
 </form>
 """,
@@ -137,11 +142,15 @@ def codes_of_refusals() -> list[str]:
 
 
 def _row(route: Route) -> str:
-    details = f"<br><small>{escape(route.details)}</small>" if route.details else ""
+    details = f"<br><small>{_told(route.details)}</small>" if route.details else ""
     return (
         f"<tr><td><code>{route.method}</code> <code>{escape(route.path)}</code></td>"
-        f"<td>{escape(route.summary)}{details}</td><td>{_ROLES[route.role]}</td></tr>"
+        f"<td>{_told(route.summary)}{details}</td><td>{_ROLES[route.role]}</td></tr>"
     )
+
+
+def _told(text: str) -> str:
+    return re.sub("`([^`]*)`", r"<code>\1</code>", escape(text))
 
 
 def _checked(is_checked: bool) -> str:

@@ -8,6 +8,7 @@ Source: contract 1, Limits.
 import email
 import email.message
 import re
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -15,8 +16,10 @@ import msgspec
 from aiohttp import web
 
 from gateway.context import CONTEXT
-from gateway.errors import Problem, invalid_json, too_large
-from gateway.shapes import check
+from gateway.errors import Problem, invalid, invalid_json, too_large
+from gateway.meaning import all_faults
+from gateway.pointers import Fault
+from gateway.shapes import SHAPES
 
 MAX_BODY: Final = 1 << 20
 MAX_EVENTS_BODY: Final = 5 << 20
@@ -32,9 +35,20 @@ _JSON: Final = ("application/json", "application/merge-patch+json")
 _DECODE: Final = msgspec.json.Decoder().decode
 
 
-async def body_of(request: web.Request) -> dict[str, Any]:
-    """The body as its route declares it: every fault of its shape is reported at once (400 validation_error)."""
-    return await read_as(request, _declared(request))
+Also = Callable[[dict[str, Any]], Iterable[Fault]]
+
+
+def _nothing_else(body: dict[str, Any]) -> Iterable[Fault]:
+    return ()
+
+
+async def body_of(request: web.Request, also: Also = _nothing_else) -> dict[str, Any]:
+    """The body as its route declares it: every fault is reported at once (400 validation_error).
+
+    `also` finds what the route itself looks at beside the shape; its members may have any type.
+    """
+    require_json(request)
+    return await _checked(request, parse(await raw_body(request, MAX_BODY)), also)
 
 
 async def optional_body_of(request: web.Request) -> dict[str, Any]:
@@ -43,13 +57,7 @@ async def optional_body_of(request: web.Request) -> dict[str, Any]:
     if not data:
         return {}
     require_json(request)
-    return _checked(parse(data), _declared(request))
-
-
-async def read_as(request: web.Request, component: str) -> dict[str, Any]:
-    """The body checked against a named component."""
-    require_json(request)
-    return _checked(parse(await raw_body(request, MAX_BODY)), component)
+    return await _checked(request, parse(data), _nothing_else)
 
 
 async def raw_body(request: web.Request, limit: int) -> bytes:
@@ -169,8 +177,14 @@ def _parts(header: str, data: bytes) -> list[tuple[str, str]]:
     return found
 
 
-def _checked(value: Any, component: str) -> dict[str, Any]:
-    check(component, value)
+async def _checked(request: web.Request, value: Any, also: Also) -> dict[str, Any]:
+    component = _declared(request)
+    found = SHAPES.faults(component, value)
+    if isinstance(value, dict):
+        told = {fault.path for fault in found}
+        found += [fault for fault in also(value) if fault.path not in told]
+    if found:
+        raise invalid(await all_faults(request, component, value, found))
     body: dict[str, Any] = value
     return body
 

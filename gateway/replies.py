@@ -26,6 +26,7 @@ PAGING: Final = (
 )
 
 _TAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
+_TAGS: Final = re.compile(rf"[\s,]*{_TAG.pattern}(?:\s*,[\s,]*{_TAG.pattern})*[\s,]*")  # RFC 9110, 5.6.1 and 13.1.1
 _ENCODE: Final = msgspec.json.Encoder().encode
 
 
@@ -59,38 +60,54 @@ def link_next(request: web.Request, response: web.Response, next_cursor: str | N
         response.headers["Link"] = f'<{target}>; rel="next"'
 
 
-def page_of(request: web.Request, default: int = 100) -> Page:
-    """Which part of a list is asked for. 400 for a limit outside 1 to 500."""
+def page_of(request: web.Request, default: int = 100, *, most: int = MAX_LIMIT) -> Page:
+    """Which part of a list is asked for: `most` at a time, whatever the limit. 400 for a limit outside 1 to 500."""
     page = Page(limit=default)
     text = request.query.get("limit")
     if text is not None:
         if not (text.isascii() and text.isdecimal() and len(text) <= 9 and 1 <= int(text) <= MAX_LIMIT):
             raise invalid_at("/limit", "out_of_range", f"limit is a whole number from 1 to {MAX_LIMIT}.")
-        page.limit = int(text)
+        page.limit = min(int(text), most)
     if (cursor := query_text(request, "cursor")) is not None:
         page.cursor = cursor
     return page
 
 
-def if_match(request: web.Request) -> str | None:
-    """The tag of If-Match as the services know it; None where any will do."""
-    header = request.headers.get("If-Match", "*").strip()
-    if header == "*":
+async def if_match(request: web.Request, current: Callable[[], Awaitable[str]]) -> str | None:
+    """The tag of If-Match as the services know it, of several the current one; None where any will do.
+
+    400 for what names no tag; 412 for tags of which none can be, or none of several is, the current one. Whether it
+    still is when the change is made, the service sees to.
+    """
+    wanted = _wanted(request)
+    if not wanted:
         return None
-    tags = _TAG.findall(header)
-    if len(tags) != 1:
-        raise invalid_at("", "not_allowed", 'If-Match takes one entity tag, such as "abc".')
-    tag: str = tags[0]
-    if not (tag.isascii() and tag.isprintable()):
+    if len(wanted) == 1:
+        return wanted[0]
+    now = await current()
+    if now not in wanted:
         raise unmatched()
-    return tag
+    return now
 
 
 async def require_match(request: web.Request, current: Callable[[], Awaitable[str]]) -> None:
     """412 unless If-Match, where it was sent, names the current tag. For verbs whose RPC does not take one."""
-    wanted = if_match(request)
-    if wanted is not None and wanted != await current():
+    wanted = _wanted(request)
+    if wanted and await current() not in wanted:
         raise unmatched()
+
+
+def _wanted(request: web.Request) -> list[str]:
+    """The tags of If-Match, from all of its lines; none where any will do."""
+    header = ", ".join(request.headers.getall("If-Match", ["*"])).strip()
+    if header == "*":
+        return []
+    if not _TAGS.fullmatch(header) or not (tags := _TAG.findall(header)):
+        raise invalid_at("", "not_allowed", 'If-Match takes entity tags, such as "abc" or "abc", "def", or *.')
+    known = [tag for tag in tags if tag.isascii() and tag.isprintable()]
+    if not known:
+        raise unmatched()
+    return known
 
 
 def unmatched() -> Problem:

@@ -10,8 +10,9 @@ from uuid import uuid4
 
 from aiohttp import web
 
+from gateway.context import Context
 from gateway.errors import Problem, bug, problem_of, problem_reply
-from gateway.middleware import REQUEST_ID
+from gateway.middleware import headers_of_all
 
 DRAIN_SECONDS: Final = 10.0  # of the 15 a process has to end after SIGTERM
 
@@ -61,6 +62,12 @@ class _Protocol(web.RequestHandler):
         response.force_close()
         return response
 
+    def log_exception(self, *args: Any, **more: Any) -> None:
+        """Log it, unless it is the caller's doing, such as a body that cannot be unpacked to its end."""
+        error = more.get("exc_info")
+        if not isinstance(error, BaseException) or problem_of(error) is None:
+            super().log_exception(*args, **more)
+
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
@@ -71,9 +78,9 @@ class _Protocol(web.RequestHandler):
 
 
 def _answer(request: web.BaseRequest, problem: Problem) -> web.Response:
-    request_id = uuid4().hex
-    response = problem_reply(problem, request.rel_url.raw_path, request_id)
-    response.headers[REQUEST_ID] = request_id
+    context = Context(uuid4().hex, None)
+    response = problem_reply(problem, request.rel_url.raw_path, context.request_id)
+    response.headers.update(headers_of_all(context))
     return response
 
 

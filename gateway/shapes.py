@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import jsonschema_rs
 
-from gateway.errors import invalid
 from gateway.pointers import Fault, escaped, pointer
 from gateway.schemas import COMPONENTS, UNIONS
 from gateway.schemas.words import Schema, Union, ref_name
@@ -26,12 +25,6 @@ _TYPE_WORDS: Final = {
     "object": "an object",
     "string": "a string",
 }
-
-
-def check(component: str, value: Any) -> None:
-    """Raise Problem 400 validation_error with all faults unless the value has the shape of a component."""
-    if found := SHAPES.faults(component, value):
-        raise invalid(found)
 
 
 @dataclass(slots=True)

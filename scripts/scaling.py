@@ -93,13 +93,16 @@ def skew_table(events: int = EVENTS) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one event costs. `matched`: executions started per event; times in CPU ms of the runtime."""
+    """What one event costs. `matched`: executions started per event; times in CPU ms of the runtime, but for
+    `others_ms`: what analytics, gateway, authoring and broker spend on one execution.
+    """
 
     matched: float
     execution_ms: float
     event_ms: float
     store_per_second: float  # guarded writes of one shard
     writes: float  # of one execution
+    others_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +118,7 @@ class Need:
     log_terabytes: float
     store_terabytes: float
     log_megabytes_a_second: float
+    other_cores: int = 0  # of analytics, gateway, authoring and broker
 
 
 def need_of(rate: int, load: Load) -> Need:
@@ -136,17 +140,19 @@ def need_of(rate: int, load: Load) -> Need:
         log_terabytes=rate * BYTES_PER_EVENT * LOG_DAYS * daily,
         store_terabytes=kept * daily,
         log_megabytes_a_second=rate * BYTES_PER_EVENT * (1 + REPLICAS) / 1e6,
+        other_cores=math.ceil(started * load.others_ms / 1000 / USABLE),
     )
 
 
 def cost_table(load: Load) -> list[str]:
     """Cores, partitions, shards, storage and network for 10 k, 100 k and 1 M events a second."""
     lines = [
-        "| events/s | executions/s | runtime cores | installations x partitions | document shards | log, TB | store, TB | log network, MB/s |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| events/s | executions/s | runtime workers of one core | cores of the others | installations x partitions "
+        "| document shards | log, TB | store, TB | log network, MB/s |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     lines += [
-        f"| {one.rate:,} | {one.executions:,.0f} | {one.cores} | {one.installations} x {one.partitions} "
+        f"| {one.rate:,} | {one.executions:,.0f} | {one.cores} | {one.other_cores} | {one.installations} x {one.partitions} "
         f"| {one.shards} | {one.log_terabytes:,.0f} | {one.store_terabytes:,.0f} "
         f"| {one.log_megabytes_a_second:,.0f} |"
         for one in (need_of(rate, load) for rate in RATES)
@@ -156,7 +162,7 @@ def cost_table(load: Load) -> list[str]:
 
 def money(need: Need, core_hour: float, terabyte_month: float, network_gigabyte: float) -> float:
     """A month's cost at these prices. Of the network the copies cost, which go to other zones."""
-    cores = need.cores + need.shards * CORES_PER_SHARD * REPLICAS
+    cores = need.cores + need.other_cores + need.shards * CORES_PER_SHARD * REPLICAS
     copies = need.log_megabytes_a_second * (REPLICAS - 1) / (1 + REPLICAS)
     gigabytes = copies / 1000 * 3600 * HOURS_A_MONTH
     return (
@@ -171,6 +177,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--matched", type=float, default=0.05, help="executions started per event")
     options.add_argument("--execution-ms", type=float, required=True, help="CPU of one execution in the runtime, ms")
+    options.add_argument("--others-ms", type=float, default=0.0, help="CPU of one execution in the other processes, ms")
     options.add_argument("--event-ms", type=float, required=True, help="CPU of one event that starts nothing, ms")
     options.add_argument("--store-per-second", type=float, required=True, help="guarded writes/s of one shard")
     options.add_argument("--writes", type=float, default=6.0, help="document writes of one execution")
@@ -178,7 +185,9 @@ def main() -> None:
     options.add_argument("--terabyte-month", type=float, default=80.0, help="price of a TB of fast disk (80)")
     options.add_argument("--network-gigabyte", type=float, default=0.01, help="price of a GB to another zone (0.01)")
     given = options.parse_args()
-    load = Load(given.matched, given.execution_ms, given.event_ms, given.store_per_second, given.writes)
+    load = Load(
+        given.matched, given.execution_ms, given.event_ms, given.store_per_second, given.writes, given.others_ms
+    )
     print("\n".join(skew_table()), end="\n\n")
     print("\n".join(cost_table(load)), end="\n\n")
     for rate in RATES:

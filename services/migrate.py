@@ -33,7 +33,7 @@ TOPICS: tuple[Topic, ...] = tuple(
 
 
 def migrate(store: str | None, log: str | None, say: Callable[[str], None]) -> int:
-    """Migrate what the settings name, a line said for each change; the exit status."""
+    """Migrate what the settings name, a line said for each change and for what the server cannot do; the exit status."""
     try:
         settings = ServiceSettings.load(store=store, log=log)
     except SettingsInvalid as error:
@@ -46,12 +46,12 @@ def migrate(store: str | None, log: str | None, say: Callable[[str], None]) -> i
         sys.stderr.write(f"Nothing more was migrated: {error}\n")
         return 1
     for line in changed:
-        say(f"made {line}")
+        say(line)
     say("The store and the log are up to date.")
     return 0
 
 
 async def _migrate(settings: ServiceSettings) -> list[str]:
     clock = SystemClock()
-    async with machinery(settings.store, settings.log, settings.data_dir, clock.now_ms) as (documents, log):
+    async with machinery(settings.store, settings.log_address, settings.data_dir, clock.now_ms) as (documents, log):
         return [*await documents.migrate(COLLECTIONS), *await log.migrate(TOPICS)]

@@ -93,7 +93,7 @@ def _say(line: str, status: int) -> int:
 
 
 def _usage(error: typer.TyperException) -> str:
-    message = " ".join(error.format_message().split())
+    message = " ".join(error.format_message().split()).replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     return f"{message} (see {context.command_path if context else 'journeys'} --help)"
 

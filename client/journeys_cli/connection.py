@@ -54,6 +54,8 @@ def connect(context: typer.Context, *, internal: bool = False) -> "Client":
     from journeys_client import Client
 
     target = target_of(context)
+    if not target.server.lower().startswith(("http://", "https://")):
+        raise Failed(f"--server {target.server!r} is no address: it begins with http:// or https://")
     # Several keys may be valid at a time, for rotation; any of them will do.
     internal_key = os.environ.get("SYNC_API_KEY", "").split(",")[0].strip() if internal else ""
     if internal and not internal_key:

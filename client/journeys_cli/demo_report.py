@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 PAGE = 500
 STATUSES = ("RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")
-NOT_YET = "not_yet_supported"
 
 Waiting = dict[str, int]  # people by step
 
@@ -35,8 +34,8 @@ class JourneyReport:
 
     @property
     def is_broken(self) -> bool:
-        """Whether it stayed a draft for another reason than that this server does not know its steps yet."""
-        return self.installed.refused not in (None, NOT_YET)
+        """Whether it stayed a draft."""
+        return self.installed.refused is not None
 
     def as_json(self) -> dict[str, Any]:
         """For programs."""

@@ -89,7 +89,7 @@ def install(client: "Client", document: dict[str, Any]) -> Installed:
         published = client.journeys.publish(journey["id"])
     except Problem as problem:
         codes = {fault.code for fault in problem.errors} or {problem.code}
-        reason = "not_yet_supported" if "not_yet_supported" in codes | {problem.code} else min(codes)
+        reason = min(codes)
         messages = dict.fromkeys(fault.message for fault in problem.errors if fault.code == reason)
         return Installed(journey["id"], journey["name"], None, reason, " ".join(messages) or problem.detail)
     return Installed(journey["id"], journey["name"], published["version"])

@@ -18,7 +18,7 @@ def migrate(
         str | None, typer.Option("--log", metavar="URI", help="Event log: kafka://... [env: JOURNEYS_LOG]")
     ] = None,
 ) -> None:
-    """Make the collections, indexes and topics that the services need. Repeating it changes nothing."""
+    """Make the collections, indexes, validators and topics that the services need. Repeating it changes nothing."""
     from services.migrate import migrate as migrate_all
 
     raise typer.Exit(migrate_all(store, log, print))

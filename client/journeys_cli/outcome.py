@@ -13,6 +13,8 @@ CONFLICT = 3
 INTERRUPTED = 130
 
 _SHOWN_FAULTS = 5
+_SIGN_IN = "sign in with --session or --api-key, see journeys --help"
+_INTERNAL = "SYNC_API_KEY has to be one of the server's"
 
 
 class Failed(Exception):
@@ -41,6 +43,10 @@ def line_of(error: Exception) -> str:
         shown = [f"{fault.path or '/'} {fault.code}: {fault.message}" for fault in faults[:_SHOWN_FAULTS]]
         more = len(faults) - len(shown)
         text = f"{text} [{'; '.join(shown)}{f'; and {more} more' if more else ''}]"
-    if getattr(error, "status", None) == 401:
-        text += " (sign in with --session or --api-key, see journeys --help)"
+    if getattr(error, "code", None) == "unauthenticated":
+        text += f" ({_INTERNAL if _is_internal(error) else _SIGN_IN})"
     return printable(text)
+
+
+def _is_internal(error: Exception) -> bool:
+    return str(getattr(error, "members", {}).get("instance", "")).startswith("/api/journeys/internal/")

@@ -38,7 +38,12 @@ def serve(
     ] = None,
     only: Annotated[
         str | None,
-        typer.Option("--only", metavar="PARTS", help="Some parts only: authoring,runtime,analytics,gateway."),
+        typer.Option(
+            "--only",
+            metavar="PARTS",
+            help="Some parts only: authoring,runtime,analytics,gateway. The others are at their configured addresses; "
+            "all share --store and --log.",
+        ),
     ] = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="Fill a fresh workspace with a journey and people walking through it.")
@@ -50,6 +55,8 @@ def serve(
     """
     if memory and (data is not None or store is not None or log is not None):
         raise typer.BadParameter("does not go together with --data, --store or --log", param_hint="--memory")
+    if demo and only is not None:
+        raise typer.BadParameter("does not go together with --only", param_hint="--demo")
     if demo:
         # A newcomer shall see the lines to try, not a page of requests above them.
         os.environ.setdefault("JOURNEYS_LOG_LEVEL", "warning")

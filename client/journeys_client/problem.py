@@ -68,7 +68,7 @@ def problem_from_json(status: int, body: object) -> Problem:
     """The problem in an error's body; a body of another form still gives one, with code `http_<status>`."""
     members: dict[str, object] = body if isinstance(body, dict) else {}
     code = members.get("code")
-    detail = members.get("detail") or members.get("title") or ""
+    detail = members.get("detail") or members.get("title") or ("" if code else "this is no answer of this API")
     return Problem(
         status=status,
         code=code if isinstance(code, str) else f"http_{status}",

@@ -14,13 +14,17 @@ MongoDB's protocol and are never called MongoDB here.
     JOURNEYS_LOCAL_CACHE   what is downloaded or built once, by version (~/.cache/journeys-local)
     JOURNEYS_KAFKA_PORT    19092; its controller takes the next one
     JOURNEYS_MONGO_PORT    27117
+    JOURNEYS_KAFKA_PROPERTIES  a file with more properties of the broker, such as another listener
+    JOURNEYS_LOCAL_SECONDS how long `run` lets its command run (no end); whatever of it is left then is killed
 
-Exit status: 3 where a tool is missing, 4 where a server does not start.
+Exit status: 3 where a tool is missing or nothing can be fetched, 4 where a server does not start, 5 where the command
+took too long.
 """
 
 import argparse
 import asyncio
 import os
+import random
 import shutil
 import signal
 import socket
@@ -38,7 +42,9 @@ SECANTUS_RS = "0.5.3-beta.196"
 SECANTUS_PY = "0.7.0b3"
 CLUSTER = "SjBJZy1Mb2NhbC1DbHVzdA"  # 22 characters of base64: any will do
 STOP_SECONDS = 15.0
+FETCH_SECONDS = 300.0
 MISSING = 3  # the exit status where a tool is missing
+LATE = 5
 # Without it the stand-ins acknowledge writes that a kill -9 can lose, with `j: true` as well: of 93,826 at least 208.
 # So they write the log to the operating system at each commit; only a power failure can lose writes then.
 WIREDTIGER = "transaction_sync=(enabled=true,method=none)"
@@ -144,12 +150,11 @@ def run(command: list[str]) -> int:
     if not command:
         raise CannotStart("run needs a command: local.py run -- pytest -m integration", 2)
     usual = Place.usual()
-    with tempfile.TemporaryDirectory(prefix="journeys-local-") as folder:
-        place = Place(Path(folder).resolve(), usual.cache, *free_ports())
+    with tempfile.TemporaryDirectory(prefix="journeys-local-", ignore_cleanup_errors=True) as folder:
         # SIGTERM must stop the servers too, hence an exception in place of an end.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        place, addresses = _up_anywhere(Path(folder).resolve(), usual.cache)
         try:
-            addresses = up(place, ["log", "store"])
             environment = {
                 **os.environ,
                 "JOURNEYS_TEST_KAFKA": addresses["JOURNEYS_LOG"],
@@ -160,10 +165,59 @@ def run(command: list[str]) -> int:
                 else store_command(place)[1],
                 "JOURNEYS_TEST_STATE": str(place.state),
             }
-            status = subprocess.call(command, env=environment)  # noqa: S603  the caller's own command
+            status = _call_in_time(command, environment, float(os.environ.get("JOURNEYS_LOCAL_SECONDS") or 0))
             return 1 if status == MISSING else status  # that one is ours
         finally:
             down(place)
+            _end_all(f"JOURNEYS_TEST_STATE={place.state}")
+
+
+def _up_anywhere(folder: Path, cache: Path) -> tuple[Place, dict[str, str]]:
+    """Both servers on free ports. One that was free may be taken when its server comes to it: then on others."""
+    last = CannotStart("no port is free")
+    for attempt in range(3):
+        place = Place(folder / str(attempt), cache, *free_ports())
+        try:
+            return place, up(place, ["log", "store"])
+        except CannotStart as error:
+            down(place)
+            if not any(said in str(error) for said in ("already in use", "BindException")):
+                raise
+            last = error
+        except BaseException:
+            down(place)
+            raise
+    raise last
+
+
+def _call_in_time(command: list[str], environment: Mapping[str, str], seconds: float) -> int:
+    """The command's exit status; LATE if it had to be ended. 0 seconds: it takes as long as it takes."""
+    process = subprocess.Popen(command, env=environment)  # noqa: S603  the caller's own command
+    try:
+        return process.wait(seconds or None)
+    except subprocess.TimeoutExpired:
+        say(f"{command[0]} was not done within {seconds:g} s, and is ended")
+        return LATE
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _end_all(mark: str) -> None:
+    """Kill what the command left behind: the processes that have this line in their environment."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        if int(entry.name) == os.getpid():
+            continue
+        try:
+            if mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:
+            continue  # it has ended, or is not ours to look at
 
 
 # -- the log
@@ -181,15 +235,18 @@ def start_log(place: Place) -> None:
     data = place.state / "kafka"
     properties = place.state / "kafka.properties"
     text = (HERE / "server.properties").read_text()
+    if more := os.environ.get("JOURNEYS_KAFKA_PROPERTIES"):
+        text += Path(more).read_text()  # of one name twice the later counts
     for name, value in (("PORT", place.kafka_port), ("CONTROLLER", place.kafka_port + 1), ("DATA", data)):
         text = text.replace(f"@{name}@", str(value))
     properties.write_text(text)
     quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
     if not (data / "meta.properties").exists():
         tool = [java, "-cp", class_path, quiet, "kafka.tools.StorageTool"]
-        call([*tool, "format", "-t", CLUSTER, "-c", str(properties)])
+        call([*tool, "format", "-t", CLUSTER, "-c", str(properties)], 90)
     archive = home / "classes.jsa"  # of the JDK that wrote it: another one warns and starts slowly
-    classes = f"-XX:{'SharedArchiveFile' if archive.exists() else 'ArchiveClassesAtExit'}={archive}"
+    fresh = place.state / "classes.jsa"  # whole only when its server has ended: `stop` puts it in its place
+    classes = f"-XX:SharedArchiveFile={archive}" if archive.exists() else f"-XX:ArchiveClassesAtExit={fresh}"
     memory = ["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC"]
     process = begin(place, "log", [java, *memory, classes, quiet, "-cp", class_path, "kafka.Kafka", str(properties)])
     await_answer(place, "log", process, 90, lambda: asyncio.run(ask_log(place.kafka_port)))
@@ -204,7 +261,11 @@ def jars(home: Path) -> list[Path]:
         fresh = home / f"libs.{os.getpid()}"
         say(f"fetching Apache Kafka {KAFKA} (45 MB, once)")
         goal = [f"-Dkafka.version={KAFKA}", "dependency:copy-dependencies", "-DincludeScope=runtime"]
-        call([mvn, "-q", "-B", "-f", str(HERE / "pom.xml"), *goal, f"-DoutputDirectory={fresh}"])
+        try:
+            fetch([mvn, "-q", "-B", "-f", str(HERE / "pom.xml"), *goal, f"-DoutputDirectory={fresh}"])
+        except CannotStart:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         rename(fresh, libs)
     return list(libs.glob("*.jar"))
 
@@ -230,7 +291,7 @@ def start_store(place: Place) -> str:
     if not place.pid("store"):
         (place.state / "store").mkdir(exist_ok=True)
         process = begin(place, "store", command, {"WIREDTIGER_CONFIG": WIREDTIGER})
-        await_answer(place, "store", process, 30, lambda: asyncio.run(ask_store(place.mongo_port, is_mongod)))
+        await_answer(place, "store", process, 60, lambda: asyncio.run(ask_store(place.mongo_port, is_mongod)))
     return kind
 
 
@@ -255,9 +316,9 @@ def store_command(place: Place) -> tuple[list[str], str, bool]:
         say(f"fetching secantusdb {SECANTUS_PY} (145 MB, once)")
         shutil.rmtree(venv, ignore_errors=True)  # of an interrupted installation; a venv cannot be renamed
         try:
-            call([sys.executable, "-m", "venv", str(venv)])
-            call([str(venv / "bin" / "pip"), "install", "-q", "--only-binary", ":all:", f"secantusdb=={SECANTUS_PY}"])
-        except CannotStart:
+            call([sys.executable, "-m", "venv", str(venv)], 120)
+            fetch([str(venv / "bin" / "pip"), "install", "-q", "--only-binary", ":all:", f"secantusdb=={SECANTUS_PY}"])
+        except BaseException:
             shutil.rmtree(venv, ignore_errors=True)
             raise
     return [str(server), *flags], f"secantusd-py {SECANTUS_PY}, a stand-in for MongoDB", False
@@ -307,7 +368,7 @@ def build_docstore(place: Place) -> None:
     fresh = place.cache / f"secantusd-rs.{os.getpid()}"
     # It states Rust 1.98 and builds with 1.95.
     flags = ["--version", SECANTUS_RS, "--locked", "--ignore-rust-version", "--root", str(fresh)]
-    call([cargo, "install", "secantus-mdb", *flags])
+    call([cargo, "install", "secantus-mdb", *flags], 3600)
     rename(fresh, home)
 
 
@@ -363,14 +424,32 @@ def stop(place: Place, name: str) -> None:
             time.sleep(0.1)
         if place.pid(name) is not None:
             os.kill(pid, signal.SIGKILL)
+        elif (fresh := place.state / "classes.jsa").exists() and (home := place.cache / f"kafka-{KAFKA}").is_dir():
+            own = home / f"classes.{os.getpid()}"  # the cache may be another file system
+            shutil.move(fresh, own)
+            own.rename(home / "classes.jsa")
     place.pid_file(name).unlink(missing_ok=True)
 
 
-def call(command: list[str]) -> None:
+def call(command: list[str], seconds: float) -> None:
     """Run a tool to its end. Raises CannotStart."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False)  # noqa: S603  fixed arguments
+    tool = Path(command[0]).name
+    try:
+        done = subprocess.run(  # noqa: S603  fixed arguments
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        raise CannotStart(f"{tool} was not done within {seconds:g} s") from None
     if done.returncode:
-        raise CannotStart(f"{Path(command[0]).name} failed with status {done.returncode}")
+        raise CannotStart(f"{tool} failed with status {done.returncode}")
+
+
+def fetch(command: list[str]) -> None:
+    """Run a tool that fetches from a registry. Raises CannotStart; without the registry it is as if it were missing."""
+    try:
+        call(command, FETCH_SECONDS)
+    except CannotStart as error:
+        raise CannotStart(f"nothing could be fetched: {error}", MISSING) from None
 
 
 def need(tool: str, remedy: str) -> str:
@@ -390,17 +469,24 @@ def rename(fresh: Path, final: Path) -> None:
 
 
 def free_ports() -> tuple[int, int]:
-    """A port whose neighbour is free too, and another."""
+    """A port whose neighbour is free too, and another.
+
+    Below those that the system gives to clients: a client that knocks at a server that is down may be given that very
+    port, and then keeps it from coming back.
+    """
     while True:
-        with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-            one.bind(("127.0.0.1", 0))
-            three.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            try:
-                two.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port, three.getsockname()[1]
+        port, other = random.sample(range(15_000, 30_000, 2), 2)
+        if all(map(_is_free, (port, port + 1, other))):
+            return port, other
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def say(line: str) -> None:

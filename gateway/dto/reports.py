@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from journeys.analytics.v1 import report_service_pb2 as pb
 
-from gateway.dto.running import StepStats, arn_of
+from gateway.dto.running import arn_of
 from gateway.dto.shown import UNSET, Dto, Time, UnsetType, optional, optional_time, or_unset
 from gateway.times import rfc3339
 
@@ -306,11 +306,6 @@ class ExecutionEvent(Dto, kw_only=True):
             version=changed.version,
             correlation_id=f"{changed.execution_id}-{changed.current_step_id}",
         )
-
-
-def stats_event(changed: pb.StatsChanged) -> list[StepStats]:
-    """A `stats` event of the live stream: the counts of every step that somebody reached."""
-    return [StepStats.from_proto(stats) for stats in changed.steps]
 
 
 def _counted(counted: pb.Counted) -> Counted:

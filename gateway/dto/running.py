@@ -1,7 +1,9 @@
 """Executions, messages, audit entries and step counts as the contract shows them (sections 2, 3, 4 and 6)."""
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
+import msgspec
 from journeys.analytics.v1 import analytics_service_pb2 as analytics
 from journeys.runtime.v1 import runtime_service_pb2 as pb
 
@@ -264,6 +266,14 @@ class StepStats(Dto, kw_only=True):
             failed=stats.failed,
             waiting=stats.waiting,
         )
+
+
+def every_step(steps_json: bytes, counted: Iterable[analytics.StepStats]) -> list[StepStats]:
+    """The counts of a journey's steps in their order, zeros where nobody came by; last those of earlier versions."""
+    known = {stats.step_id: StepStats.from_proto(stats) for stats in counted}
+    steps: list[str] = [step["id"] for step in msgspec.json.decode(steps_json or b"[]")]
+    shown = {step: known.get(step) or StepStats.from_proto(analytics.StepStats(step_id=step)) for step in steps}
+    return list({**shown, **known}.values())
 
 
 class IntakeFault(Dto, kw_only=True):

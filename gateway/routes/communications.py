@@ -93,9 +93,8 @@ async def update_communication(request: web.Request) -> web.Response:
         id=path_id(request),
         name=body.get("name"),
         comm_type=body.get("commType"),
-        status=body.get("status"),
         content_json=msgspec.json.encode(content) if content else None,
-        etag=if_match(request),
+        etag=await if_match(request, lambda: _etag(request)),
     )
     return _reply((await request.app[AUTHORING].UpdateCommunication(message)).communication)
 

@@ -13,7 +13,7 @@ from gateway.declaration import Role, route
 from gateway.dto.erasure import Forgotten, Verified
 from gateway.reading import body_of
 from gateway.replies import json_reply
-from gateway.routes.executions import require_short
+from gateway.routes.executions import too_long
 
 _PATH: Final = "/api/journeys/internal/forget-end-user"
 SECONDS: Final = 115.0  # people with a hundred thousand executions take the better part of a minute
@@ -29,8 +29,7 @@ async def forget_end_user(request: web.Request) -> web.Response:
     200 {"receiptId", "forgottenAt", "stopped", "erased", "retainedUntil"?}; 400; 401; 404 (the workspace);
     503; 504 (it goes on; asking again waits for it).
     """
-    body = await body_of(request)
-    require_short(body, "endUserId")
+    body = await body_of(request, too_long("endUserId"))
     message = ForgetEndUserRequest(workspace=body["projectKey"], end_user_id=body["endUserId"])
     stub: Any = request.app[ERASURES]
     reply = await stub.ForgetEndUser(message, timeout=SECONDS)

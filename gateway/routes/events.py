@@ -108,7 +108,7 @@ async def provider_feedback(request: web.Request) -> web.Response:
     "/api/in-app",
     role=Role.VIEWER,
     reply=list[InAppMessage],
-    query=(*PAGING, Query("endUserId", "Whose; must be given.", _TEXT)),
+    query=(*PAGING, Query("endUserId", "Whose.", _TEXT, required=True)),
 )
 async def list_in_app(request: web.Request) -> web.Response:
     """List a person's in-app messages, newest first.

@@ -4,7 +4,8 @@ Source: contract 2 (audit), 3 (manual start) and 4.
 """
 
 import asyncio
-from uuid import uuid4
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
@@ -21,14 +22,16 @@ from journeys.runtime.v1.runtime_service_pb2 import (
 
 from gateway.context import ANALYTICS, AUTHORING, MAX_ID_BYTES, RUNTIME, path_id, query_text, workspace
 from gateway.declaration import Query, Role, route
-from gateway.dto.running import STATUSES, AuditEntry, Execution, ExecutionDetail, Started, StepStats
-from gateway.errors import invalid, invalid_at
+from gateway.dto.running import STATUSES, AuditEntry, Execution, ExecutionDetail, Started, StepStats, every_step
+from gateway.errors import invalid_at
 from gateway.pointers import Fault
 from gateway.reading import body_of, optional_body_of
-from gateway.replies import PAGING, json_reply, list_reply, page_of, resource_reply, segment
+from gateway.replies import PAGING, digest_of, json_reply, list_reply, page_of, require_match, resource_reply, segment
 from gateway.routes.journeys import load_journey
+from services.infra.grpc.caller import drawn_id
 
 _TEXT = {"type": "string"}
+MOST_AUDIT: Final = 200  # entries a page
 AUDIT_FILTERS = (
     *PAGING,
     Query("action", "Actions that begin with this.", _TEXT),
@@ -83,9 +86,8 @@ async def start_execution(request: web.Request) -> web.Response:
 
     201 + Location, or 200 with `started: false` and the reason; 404; 409 illegal_transition (not published).
     """
-    body = await body_of(request)
-    require_short(body, "endUserId", "eventId")
-    event = CustomerEvent(id=body.get("eventId") or uuid4().hex, end_user_id=body["endUserId"])
+    body = await body_of(request, too_long("endUserId", "eventId"))
+    event = CustomerEvent(id=body.get("eventId") or drawn_id(), end_user_id=body["endUserId"])
     if "data" in body:
         event.data_json = msgspec.json.encode(body["data"])
     message = StartExecutionRequest(
@@ -115,13 +117,15 @@ async def get_execution(request: web.Request) -> web.Response:
     body="Nothing",
     body_required=False,
     reply=Execution,
+    guarded=True,
 )
 async def abort_execution(request: web.Request) -> web.Response:
     """End a running execution.
 
-    200; 404; 409 illegal_transition (it has ended otherwise).
+    200; 404; 409 illegal_transition (it has ended otherwise); 412.
     """
     await optional_body_of(request)
+    await require_match(request, lambda: _etag(request))
     message = AbortExecutionRequest(
         workspace=workspace(request), journey_id=path_id(request), execution_id=path_id(request, "executionId")
     )
@@ -136,13 +140,15 @@ async def abort_execution(request: web.Request) -> web.Response:
     body="Nothing",
     body_required=False,
     reply=Execution,
+    guarded=True,
 )
 async def retry_execution(request: web.Request) -> web.Response:
     """Set a parked execution going again, or repeat a failed one's last step.
 
-    200; 404; 409 illegal_transition.
+    200; 404; 409 illegal_transition; 412.
     """
     await optional_body_of(request)
+    await require_match(request, lambda: _etag(request))
     message = RetryExecutionRequest(
         workspace=workspace(request), journey_id=path_id(request), execution_id=path_id(request, "executionId")
     )
@@ -164,7 +170,9 @@ async def list_audit(request: web.Request) -> web.Response:
 
 async def audit_page(request: web.Request, journey_id: str) -> ListAuditResponse:
     """The part of a timeline that is asked for; `journey_id` is empty for the workspace's own."""
-    message = ListAuditRequest(workspace=workspace(request), journey_id=journey_id, page=page_of(request, 200))
+    message = ListAuditRequest(
+        workspace=workspace(request), journey_id=journey_id, page=page_of(request, MOST_AUDIT, most=MOST_AUDIT)
+    )
     if (action := query_text(request, "action")) is not None:
         message.action_prefix = action
     if (actor := query_text(request, "actor")) is not None:
@@ -185,21 +193,20 @@ async def step_stats(request: web.Request) -> web.Response:
         request.app[AUTHORING].GetJourney(GetJourneyRequest(workspace=key, id=journey_id)),
         request.app[ANALYTICS].GetStepStats(GetStepStatsRequest(workspace=key, journey_id=journey_id)),
     )
-    counted = {stats.step_id: StepStats.from_proto(stats) for stats in reply.steps}
-    steps = [step["id"] for step in msgspec.json.decode(journey.journey.steps_json or b"[]")]
-    shown = {step: counted.get(step, _untouched(step)) for step in steps}
-    return json_reply(list({**shown, **counted}.values()))  # last those of earlier versions
+    return json_reply(every_step(journey.journey.steps_json, reply.steps))
 
 
-def require_short(body: dict[str, object], *names: str) -> None:
-    """400 where an end user's or event's id has more than 200 bytes (contract 2.3)."""
-    faults = [
-        Fault(f"/{name}", "out_of_range", f"{name} has at most {MAX_ID_BYTES} bytes.")
-        for name in names
-        if isinstance(text := body.get(name), str) and len(text.encode()) > MAX_ID_BYTES
-    ]
-    if faults:
-        raise invalid(faults)
+def too_long(*names: str) -> Callable[[dict[str, Any]], list[Fault]]:
+    """Finds the members with an end user's or event's id of more than 200 bytes (contract 2.3)."""
+
+    def found(body: dict[str, Any]) -> list[Fault]:
+        return [
+            Fault(f"/{name}", "out_of_range", f"{name} has at most {MAX_ID_BYTES} bytes.")
+            for name in names
+            if isinstance(text := body.get(name), str) and len(text.encode()) > MAX_ID_BYTES
+        ]
+
+    return found
 
 
 async def _load(request: web.Request) -> ExecutionDetail:
@@ -209,5 +216,5 @@ async def _load(request: web.Request) -> ExecutionDetail:
     return ExecutionDetail.from_proto((await request.app[RUNTIME].GetExecution(message)).execution)
 
 
-def _untouched(step: str) -> StepStats:
-    return StepStats(step_id=step, executed=0, skipped=0, failed=0, waiting=0)
+async def _etag(request: web.Request) -> str:
+    return digest_of(await _load(request))

@@ -18,7 +18,7 @@ from gateway.dto.workspace import NewWorkspace
 from gateway.errors import invalid_at
 from gateway.reading import body_of
 from gateway.replies import json_reply, resource_reply
-from gateway.routes.executions import require_short
+from gateway.routes.executions import too_long
 from gateway.times import ms_of
 
 _INTERNAL = "/api/journeys/internal"
@@ -30,8 +30,7 @@ async def internal_start_execution(request: web.Request) -> web.Response:
 
     200 {"executionArn", "executionId", "started", "reason"?}; 400; 401; 404.
     """
-    body = await body_of(request)
-    require_short(body, "endUserId", "eventId")
+    body = await body_of(request, too_long("endUserId", "eventId"))
     message = StartExecutionRequest(
         workspace=body["projectKey"], journey_id=body["journeyId"], event=_event(body), source="internal"
     )

@@ -3,6 +3,7 @@
 Source: contract 2.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -21,7 +22,8 @@ from journeys.authoring.v1.journey_pb2 import JourneyChanges
 from gateway.context import AUTHORING, path_id, workspace
 from gateway.declaration import Role, route
 from gateway.dto.journey import Journey, Version
-from gateway.errors import invalid_at, not_found
+from gateway.errors import not_found
+from gateway.pointers import Fault
 from gateway.reading import body_of
 from gateway.replies import PAGING, if_match, list_reply, page_of, resource_reply, segment
 from gateway.times import ms_of
@@ -69,14 +71,11 @@ async def update_journey(request: web.Request) -> web.Response:
 
     200; 400 validation_error; 404; 409 stale_update, illegal_transition; 412.
     """
-    body = await body_of(request)
+    body = await body_of(request, _unreadable_moment)
     message = UpdateJourneyRequest(workspace=workspace(request), id=path_id(request), changes=changes_of(body))
     if "updatedAt" in body:
-        try:
-            message.updated_at_ms = ms_of(body["updatedAt"])
-        except ValueError:
-            raise invalid_at("/updatedAt", "bad_time", "updatedAt has to be the time that was read.") from None
-    if (etag := if_match(request)) is not None:
+        message.updated_at_ms = ms_of(body["updatedAt"])
+    if (etag := await if_match(request, lambda: etag_of(request))) is not None:
         message.etag = etag
     return journey_reply((await request.app[AUTHORING].UpdateJourney(message)).journey)
 
@@ -131,6 +130,15 @@ def changes_of(body: dict[str, Any]) -> JourneyChanges:
     if "settings" in body:
         changes.settings_json = msgspec.json.encode(body["settings"])
     return changes
+
+
+def _unreadable_moment(body: dict[str, Any]) -> Iterator[Fault]:
+    read = body.get("updatedAt")
+    if isinstance(read, str):
+        try:
+            ms_of(read)
+        except ValueError:
+            yield Fault("/updatedAt", "bad_time", "updatedAt has to be the time that was read.")
 
 
 async def load_journey(request: web.Request) -> JourneyProto:

@@ -3,6 +3,7 @@
 Source: contract 3.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from journeys.runtime.v1.runtime_service_pb2 import EvaluateAudienceRequest
 from gateway.context import AUTHORING, RUNTIME, path_id, workspace
 from gateway.declaration import Role, route
 from gateway.dto.library import Audience, Evaluation, TriggerContract, evaluation
-from gateway.errors import invalid_at
+from gateway.pointers import Fault
 from gateway.reading import body_of
 from gateway.replies import (
     PAGING,
@@ -112,7 +113,7 @@ async def update_trigger_contract(request: web.Request) -> web.Response:
         subject_field_path=body.get("subjectFieldPath"),
         recipient_email_field_path=recipient,
         clear_recipient_email_field_path="recipientEmailFieldPath" in body and recipient is None,
-        etag=if_match(request),
+        etag=await if_match(request, lambda: _contract_etag(request)),
     )
     return _contract_reply((await request.app[AUTHORING].UpdateTriggerContract(message)).trigger_contract)
 
@@ -146,9 +147,7 @@ async def create_audience(request: web.Request) -> web.Response:
 
     201 + Location; 400 validation_error; 409 id_taken; 422 idempotency_key_reused.
     """
-    body = await body_of(request)
-    if "predicate" not in body and "subjectIds" not in body:
-        raise invalid_at("/predicate", "missing_member", "An audience has a predicate or subjectIds.")
+    body = await body_of(request, lambda body: (*_neither(body), *_both(body)))
     message = CreateAudienceRequest(
         workspace=workspace(request),
         id=body.get("id"),
@@ -174,13 +173,13 @@ async def update_audience(request: web.Request) -> web.Response:
 
     200; 400 validation_error; 404; 412.
     """
-    body = await body_of(request)
+    body = await body_of(request, _both)
     message = UpdateAudienceRequest(
         workspace=workspace(request),
         id=path_id(request),
         name=body.get("name"),
         description=body.get("description"),
-        etag=if_match(request),
+        etag=await if_match(request, lambda: _audience_etag(request)),
         **_members(body),
     )
     return _audience_reply((await request.app[AUTHORING].UpdateAudience(message)).audience)
@@ -212,9 +211,17 @@ async def evaluate_audience(request: web.Request) -> web.Response:
     return json_reply(evaluation(reply.matches, reply.explanation_json))
 
 
-def _members(body: dict[str, Any]) -> dict[str, Any]:
+def _neither(body: dict[str, Any]) -> Iterator[Fault]:
+    if "predicate" not in body and "subjectIds" not in body:
+        yield Fault("/predicate", "missing_member", "An audience has a predicate or subjectIds.")
+
+
+def _both(body: dict[str, Any]) -> Iterator[Fault]:
     if "predicate" in body and "subjectIds" in body:
-        raise invalid_at("/subjectIds", "conflicting_members", "An audience has a predicate or subjectIds, not both.")
+        yield Fault("/subjectIds", "conflicting_members", "An audience has a predicate or subjectIds, not both.")
+
+
+def _members(body: dict[str, Any]) -> dict[str, Any]:
     if "predicate" in body:
         return {"predicate_json": msgspec.json.encode(body["predicate"])}
     if "subjectIds" in body:

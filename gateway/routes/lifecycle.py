@@ -39,7 +39,7 @@ async def publish(request: web.Request) -> web.Response:
     body = await optional_body_of(request)
     message = PublishJourneyRequest(workspace=workspace(request), id=path_id(request))
     message.reset_arms.extend(ArmRef(step_id=arm["stepId"], arm_id=arm["armId"]) for arm in body.get("resetArms", []))
-    if (etag := if_match(request)) is not None:
+    if (etag := await if_match(request, lambda: etag_of(request))) is not None:
         message.etag = etag
     reply = await request.app[AUTHORING].PublishJourney(message)
     return resource_reply(Published(id=reply.journey.id, version=reply.version), etag=reply.journey.etag)

@@ -19,7 +19,9 @@ from journeys.analytics.v1.report_service_pb2 import (
 
 from gateway.context import CONTEXT, MAX_QUERY_TEXT, REPORTS, path_id, workspace
 from gateway.declaration import Role, route
-from gateway.dto.reports import BranchPerformance, CalibratedImpact, ExecutionEvent, Recounted, stats_event
+from gateway.dto.reports import BranchPerformance, CalibratedImpact, ExecutionEvent, Recounted
+from gateway.dto.running import every_step
+from gateway.middleware import headers_of_all
 from gateway.reading import optional_body_of
 from gateway.replies import json_reply
 from gateway.routes.journeys import load_journey
@@ -94,8 +96,8 @@ async def stream(request: web.Request) -> web.StreamResponse:
     call = request.app[REPORTS].WatchJourney(message, timeout=STREAM_SECONDS)
     try:
         first = await call.read()  # what refuses does so before the answer has begun
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Request-Id": request[CONTEXT].request_id}
-        response = web.StreamResponse(headers=headers)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        response = web.StreamResponse(headers={**headers, **headers_of_all(request[CONTEXT])})
         response.content_type = "text/event-stream"
         await response.prepare(request)
         if request.method == "HEAD":
@@ -122,7 +124,7 @@ async def _pass_on(
     try:
         while happening is not grpc.aio.EOF:
             if isinstance(happening, WatchJourneyResponse):
-                await _write(request, response, _event(path_id(request), happening))
+                await _write(request, response, _event(path_id(request), happening, await _steps(request, happening)))
             if reading is None or reading.done():
                 reading = asyncio.ensure_future(call.read())
             waiting: set[asyncio.Future[Any]] = {reading, closing}
@@ -151,11 +153,16 @@ async def _write(request: web.Request, response: web.StreamResponse, data: bytes
         raise ConnectionResetError("the reader does not read") from None
 
 
-def _event(journey_id: str, happening: WatchJourneyResponse) -> bytes:
+async def _steps(request: web.Request, happening: WatchJourneyResponse) -> bytes:
+    """The journey's steps as they are now, where counts are told: once a second at most, and a publish shows."""
+    return (await load_journey(request)).steps_json if happening.HasField("stats") else b""
+
+
+def _event(journey_id: str, happening: WatchJourneyResponse, steps_json: bytes) -> bytes:
     if happening.WhichOneof("what") == "execution":
         name, data = b"execution", _ENCODE(ExecutionEvent.from_proto(journey_id, happening.execution))
     else:
-        name, data = b"stats", _ENCODE(stats_event(happening.stats))
+        name, data = b"stats", _ENCODE(every_step(steps_json, happening.stats.steps))
     return b"id: %b\nevent: %b\ndata: %b\n\n" % (happening.id.encode(), name, data)
 
 

@@ -53,7 +53,7 @@ async def metrics(request: web.Request) -> web.Response:
     return web.Response(body=request.app[TELEMETRY].render(), headers={"Content-Type": CONTENT_TYPE})
 
 
-@route("GET", "/api/openapi.json", role=Role.PUBLIC)
+@route("GET", "/api/openapi.json", role=Role.PUBLIC, noun="server")
 async def openapi(request: web.Request) -> web.Response:
     """This API as OpenAPI 3.1.
 

@@ -17,7 +17,7 @@ from gateway.errors import forbidden, invalid, invalid_at
 from gateway.pointers import Fault
 from gateway.reading import body_of
 from gateway.replies import json_reply
-from gateway.routes.executions import require_short
+from gateway.routes.executions import too_long
 from gateway.times import ms_of, signed_duration_ms
 
 FURTHEST_MS: Final = 3_660 * 86_400_000
@@ -31,24 +31,27 @@ async def simulate(request: web.Request) -> web.Response:
     200, with `mode: "explore"` another shape: paths, unreachable, deadBranches, truncated; 400 validation_error;
     403 override_requires_owner, forbidden (a viewer and a real person); 404; 409 no_draft.
     """
-    body = await body_of(request)
+    body = await body_of(request, too_long("subjectId"))
     who = caller(request)
     if body.get("mode") == "explore":
-        _require_nobody(body)
-    else:
-        _require_one_subject(body)
-        _require_right(who, body)
-    require_short(body, "subjectId")
+        return await _explored(request, body)
+    faults, message = _message(body)
+    if faults:
+        raise invalid(faults)
+    _require_right(who, body)
     runnable, number = await runnable_of(request, body)
-    if body.get("mode") == "explore":
-        explore = ExploreRequest(workspace=who.workspace, journey_id=path_id(request), runnable=runnable)
-        explored = await request.app[SIMULATIONS].Explore(explore, timeout=SECONDS)
-        return json_reply(Exploration.from_proto(explored, path_id(request), number))
-    message = _message(body)
     message.workspace, message.journey_id = who.workspace, path_id(request)
     message.runnable.CopyFrom(runnable)
     reply = await request.app[SIMULATIONS].Simulate(message, timeout=SECONDS)
     return json_reply(Simulation.from_proto(reply, path_id(request), number, body.get("subjectId")))
+
+
+async def _explored(request: web.Request, body: dict[str, Any]) -> web.Response:
+    _require_nobody(body)
+    runnable, number = await runnable_of(request, body)
+    message = ExploreRequest(workspace=workspace(request), journey_id=path_id(request), runnable=runnable)
+    reply = await request.app[SIMULATIONS].Explore(message, timeout=SECONDS)
+    return json_reply(Exploration.from_proto(reply, path_id(request), number))
 
 
 async def runnable_of(request: web.Request, body: dict[str, Any]) -> tuple[Runnable, int | None]:
@@ -72,12 +75,6 @@ async def _found(request: web.Request, body: dict[str, Any]) -> GetRunnableRespo
     return await request.app[DRAFTS].GetRunnable(message)
 
 
-def _require_one_subject(body: dict[str, Any]) -> None:
-    if ("subjectId" in body) == ("subjectAttributes" in body):
-        path = "/subjectId" if "subjectId" in body else ""
-        raise invalid_at(path, "one_of", "Give either subjectId or subjectAttributes.")
-
-
 def _require_nobody(body: dict[str, Any]) -> None:
     wrong = [name for name in body if name not in ("mode", "version")]
     if wrong:
@@ -91,13 +88,17 @@ def _require_right(who: Caller, body: dict[str, Any]) -> None:
         raise forbidden("A viewer may simulate with made-up people only.")
 
 
-def _message(body: dict[str, Any]) -> SimulateRequest:
+def _message(body: dict[str, Any]) -> tuple[list[Fault], SimulateRequest]:
+    """What is wrong with the body, and what it asks for."""
     faults: list[Fault] = []
     message = SimulateRequest(overrides=body.get("overrides", []))
+    if ("subjectId" in body) == ("subjectAttributes" in body):
+        path = "/subjectId" if "subjectId" in body else ""
+        faults.append(Fault(path, "one_of", "Give either subjectId or subjectAttributes."))
     if "subjectId" in body:
         message.end_user_id = body["subjectId"]
     else:
-        message.attributes_json = msgspec.json.encode(body["subjectAttributes"])
+        message.attributes_json = msgspec.json.encode(body.get("subjectAttributes", {}))
     event = body.get("event", {})
     if "type" in event:
         message.event_type = event["type"]
@@ -115,9 +116,7 @@ def _message(body: dict[str, Any]) -> SimulateRequest:
             code = "unsupported_duration" if "months" in str(error) else "bad_duration"
             faults.append(Fault(f"/events/{i}/after", code, f"after: {error}."))
         message.events.append(one)
-    if faults:
-        raise invalid(faults)
-    return message
+    return faults, message
 
 
 def _after(text: str) -> int:

@@ -5,6 +5,7 @@ Source: contract 3, Subjects and Suppressions.
 
 from typing import Any
 
+import grpc
 import msgspec
 from aiohttp import web
 from journeys.runtime.v1.subject_service_pb2 import (
@@ -35,6 +36,7 @@ from gateway.replies import (
     require_match,
     resource_reply,
     segment,
+    unmatched,
 )
 
 _PROFILE = ("attributes", "addresses", "timezone", "locale", "channelPreferences", "globalOptOut")
@@ -72,8 +74,7 @@ async def get_subject(request: web.Request) -> web.Response:
 
     200; 404.
     """
-    message = GetSubjectRequest(workspace=workspace(request), end_user_id=path_id(request, "endUserId"))
-    return _subject_reply((await request.app[SUBJECTS].GetSubject(message)).subject)
+    return _subject_reply(await _subject(request))
 
 
 @route("PUT", "/api/subjects/{endUserId}", role=Role.EDITOR, body="SubjectPut", reply=Subject, guarded=True)
@@ -87,7 +88,8 @@ async def put_subject(request: web.Request) -> web.Response:
         workspace=workspace(request),
         end_user_id=path_id(request, "endUserId"),
         profile_json=msgspec.json.encode(profile),
-        etag=if_match(request),
+        etag=await if_match(request, lambda: _etag(request))
+        or ("*" if "If-Match" in request.headers else None),  # "*" is something, not nothing
     )
     reply = await request.app[SUBJECTS].PutSubject(message)
     return _subject_reply(reply.subject, created=reply.created)
@@ -104,7 +106,7 @@ async def patch_subject(request: web.Request) -> web.Response:
         workspace=workspace(request),
         end_user_id=path_id(request, "endUserId"),
         merge_patch_json=msgspec.json.encode(patch),
-        etag=if_match(request),
+        etag=await if_match(request, lambda: _etag(request)),
     )
     return _subject_reply((await request.app[SUBJECTS].PatchSubject(message)).subject)
 
@@ -156,7 +158,8 @@ async def put_suppression(request: web.Request) -> web.Response:
     200, or 201 + Location; 412.
     """
     body = await optional_body_of(request)
-    await require_match(request, lambda: _suppression_etag(request))
+    if "If-Match" in request.headers:
+        await _require_suppression(request)
     message = PutSuppressionRequest(
         workspace=workspace(request), address=path_id(request, "address"), reason=body.get("reason", "manual")
     )
@@ -183,6 +186,21 @@ def _profile(body: dict[str, Any]) -> dict[str, Any]:
     return {name: body[name] for name in _PROFILE if name in body}
 
 
+async def _subject(request: web.Request) -> SubjectProto:
+    message = GetSubjectRequest(workspace=workspace(request), end_user_id=path_id(request, "endUserId"))
+    return (await request.app[SUBJECTS].GetSubject(message)).subject
+
+
+async def _etag(request: web.Request) -> str:
+    """Of whoever is there; of nobody no tag is current."""
+    try:
+        return (await _subject(request)).etag
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            raise unmatched() from None
+        raise
+
+
 def _subject_reply(subject: SubjectProto, *, created: bool = False) -> web.Response:
     shown = Subject.from_proto(subject)
     if not created:
@@ -194,6 +212,21 @@ def _subject_reply(subject: SubjectProto, *, created: bool = False) -> web.Respo
 async def _suppression(request: web.Request) -> Suppression:
     message = GetSuppressionRequest(workspace=workspace(request), address=path_id(request, "address"))
     return Suppression.from_proto((await request.app[SUBJECTS].GetSuppression(message)).suppression)
+
+
+async def _require_suppression(request: web.Request) -> None:
+    """412 unless there is one that If-Match fits; `*` fits any."""
+    try:
+        current = digest_of(await _suppression(request))
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.NOT_FOUND:
+            raise unmatched() from None
+        raise
+
+    async def found() -> str:
+        return current
+
+    await require_match(request, found)
 
 
 async def _suppression_etag(request: web.Request) -> str:

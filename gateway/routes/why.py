@@ -25,12 +25,16 @@ _TEXT: Final = {"type": "string"}
     reply=Decisions,
     query=(
         *PAGING,
-        Query("endUserId", "Whose; needed.", _TEXT),
+        Query("endUserId", "Whose.", _TEXT, required=True),
         Query("eventId", "Only what this event led to.", _TEXT),
     ),
 )
 async def why(request: web.Request) -> web.Response:
     """What this journey decided about a person and on what grounds, newest first; also what let nobody in.
+
+    A decision is shown for 30 days; one to start for as long as the execution runs and 30 days more. What came again
+    is a decision too (`duplicate`), the last ten times of each event, on the page of the decision it repeats; its check
+    says how often in all.
 
     200 {"endUserId", "decisions"}, older ones behind Link; 400 validation_error (endUserId missing); 404.
     """

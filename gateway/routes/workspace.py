@@ -17,26 +17,38 @@ from journeys.authoring.v1.workspace_service_pb2 import (
     UpdateWorkspaceRequest,
 )
 from journeys.authoring.v1.workspace_service_pb2 import Workspace as WorkspaceProto
+from journeys.type.v1.page_pb2 import Page
 
-from gateway.context import AUTHENTICATOR, WORKSPACES, path_id
+from gateway.context import AUTHENTICATOR, OPTIONS, WORKSPACES, path_id
 from gateway.context import workspace as workspace_of
 from gateway.declaration import Role, route
 from gateway.dto.running import AuditEntry
 from gateway.dto.workspace import ApiKey, Member, NewApiKey, workspace
+from gateway.errors import not_found
 from gateway.reading import body_of
-from gateway.replies import PAGING, if_match, list_reply, nothing, page_of, resource_reply, segment
+from gateway.replies import (
+    MAX_LIMIT,
+    PAGING,
+    digest_of,
+    if_match,
+    list_reply,
+    nothing,
+    page_of,
+    require_match,
+    resource_reply,
+    segment,
+)
 from gateway.routes.executions import AUDIT_FILTERS, audit_page
 from gateway.schemas.workspace import SETTINGS
 
 
 @route("GET", "/api/workspace", role=Role.VIEWER, reply="Workspace")
 async def get_workspace(request: web.Request) -> web.Response:
-    """Read the workspace's settings.
+    """Read the workspace's settings; publicUrl is the server's own where none is set.
 
     200.
     """
-    message = GetWorkspaceRequest(workspace=workspace_of(request))
-    return _workspace_reply((await request.app[WORKSPACES].GetWorkspace(message)).workspace)
+    return _workspace_reply(request, await _workspace(request))
 
 
 @route("PATCH", "/api/workspace", role=Role.OWNER, body="WorkspaceUpdate", reply="Workspace", guarded=True)
@@ -47,12 +59,16 @@ async def update_workspace(request: web.Request) -> web.Response:
     """
     body = await body_of(request)
     changes = {name: value for name, value in body.items() if name == "name" or name in SETTINGS}
+    if changes.get("publicUrl") == _own_url(request):
+        changes["publicUrl"] = None  # who sends back what was read sets nothing: the server may move
     message = UpdateWorkspaceRequest(
-        workspace=workspace_of(request), changes_json=msgspec.json.encode(changes), etag=if_match(request)
+        workspace=workspace_of(request),
+        changes_json=msgspec.json.encode(changes),
+        etag=await if_match(request, lambda: _etag(request)),
     )
     shown = (await request.app[WORKSPACES].UpdateWorkspace(message)).workspace
     request.app[AUTHENTICATOR].forget()  # /api/me shows the workspace's name
-    return _workspace_reply(shown)
+    return _workspace_reply(request, shown)
 
 
 @route("GET", "/api/workspace/members", role=Role.OWNER, reply=list[Member], query=PAGING)
@@ -82,13 +98,14 @@ async def add_member(request: web.Request) -> web.Response:
     return resource_reply(Member.from_proto(member), status=201, location=location)
 
 
-@route("PATCH", "/api/workspace/members/{userId}", role=Role.OWNER, body="MemberUpdate", reply=Member)
+@route("PATCH", "/api/workspace/members/{userId}", role=Role.OWNER, body="MemberUpdate", reply=Member, guarded=True)
 async def update_member(request: web.Request) -> web.Response:
     """Give a member another role; it acts at once.
 
-    200; 404; 409 last_owner.
+    200; 404; 409 last_owner; 412.
     """
     body = await body_of(request)
+    await require_match(request, lambda: _member_etag(request))
     message = UpdateMemberRequest(
         workspace=workspace_of(request), user_id=path_id(request, "userId"), role=body["role"]
     )
@@ -99,12 +116,13 @@ async def update_member(request: web.Request) -> web.Response:
     return resource_reply(Member.from_proto(member))
 
 
-@route("DELETE", "/api/workspace/members/{userId}", role=Role.OWNER, status=204)
+@route("DELETE", "/api/workspace/members/{userId}", role=Role.OWNER, status=204, guarded=True)
 async def remove_member(request: web.Request) -> web.Response:
     """Remove a member, whose sessions end at once.
 
-    204; 404; 409 last_owner.
+    204; 404; 409 last_owner; 412.
     """
+    await require_match(request, lambda: _member_etag(request))
     message = RemoveMemberRequest(workspace=workspace_of(request), user_id=path_id(request, "userId"))
     try:
         await request.app[WORKSPACES].RemoveMember(message)
@@ -172,5 +190,36 @@ async def workspace_audit(request: web.Request) -> web.Response:
     return list_reply(request, [AuditEntry.from_proto(entry) for entry in reply.entries], reply.next_cursor)
 
 
-def _workspace_reply(shown: WorkspaceProto) -> web.Response:
-    return resource_reply(workspace(shown), etag=shown.etag)
+async def _member_etag(request: web.Request) -> str:
+    """The tag of the member the path names. 404."""
+    page = Page(limit=MAX_LIMIT)
+    while True:
+        reply = await request.app[WORKSPACES].ListMembers(
+            ListMembersRequest(workspace=workspace_of(request), page=page)
+        )
+        for member in reply.members:
+            if member.user_id == path_id(request, "userId"):
+                return digest_of(Member.from_proto(member))
+        if not reply.next_cursor:
+            raise not_found("There is no such member.")
+        page = Page(limit=MAX_LIMIT, cursor=reply.next_cursor)
+
+
+async def _workspace(request: web.Request) -> WorkspaceProto:
+    message = GetWorkspaceRequest(workspace=workspace_of(request))
+    return (await request.app[WORKSPACES].GetWorkspace(message)).workspace
+
+
+async def _etag(request: web.Request) -> str:
+    return (await _workspace(request)).etag
+
+
+def _workspace_reply(request: web.Request, shown: WorkspaceProto) -> web.Response:
+    found = workspace(shown)
+    if found.get("publicUrl") is None:  # what links in mails begin with all the same
+        found["publicUrl"] = _own_url(request)
+    return resource_reply(found, etag=shown.etag)
+
+
+def _own_url(request: web.Request) -> str:
+    return request.app[OPTIONS].public_url or f"{request.scheme}://{request.host}"

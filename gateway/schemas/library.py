@@ -62,7 +62,6 @@ COMPONENTS: Final[dict[str, Schema]] = {
         ignored=("projectKey", "version", "status", "createdAt", "updatedAt", "etag"),
     ),
     "CommunicationUpdate": closed(
-        {**_COMMUNICATION, "status": choice("active", "archived")},
-        ignored=("id", "projectKey", "version", "createdAt", "updatedAt", "etag"),
+        _COMMUNICATION, ignored=("id", "projectKey", "version", "status", "createdAt", "updatedAt", "etag")
     ),
 }

@@ -164,6 +164,8 @@ def _row_to_proto(row: Row) -> pb.AuditEntry:
             metadata["correlationId"] = correlation_id(row.execution_id, row.step_id)
     if row.end_user_id:
         metadata["endUserId"] = row.end_user_id
+    if row.action == "branch.routed" and "chosen" in metadata:
+        metadata["arm"] = metadata["chosen"]  # the timeline's word (contract 2, audit); history says it in full
     return pb.AuditEntry(
         id=row.entry_id,
         at_ms=row.at_ms,

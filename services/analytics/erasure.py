@@ -31,8 +31,9 @@ from services.domain.mentions import Person
 from services.infra.clock import Clock
 from services.infra.documents.port import Delete, Documents, Insert, Outcome, Replace, Write
 from services.infra.log.port import Log, Record
+from services.infra.patience import patiently
 
-PAGE: Final = 500
+PAGE: Final = 300
 DRAIN_SECONDS: Final = 60.0
 PERSONAL: Final = ("preferences.", "suppression.")  # acts that are the person's own, or about their address
 NOBODY: Final = "forgotten"
@@ -64,6 +65,10 @@ class EraseSubject:
 
     async def __call__(self, person: Person, receipt_id: str, address_hashes: Collection[str]) -> int:
         """How many entries of the timeline were removed or lost the person; under one receipt always the same."""
+        with patiently():
+            return await self._erase(person, receipt_id, address_hashes)
+
+    async def _erase(self, person: Person, receipt_id: str, address_hashes: Collection[str]) -> int:
         # What is in the log is taken in first: it is counted, and it is about to be erased there.
         if not (await self._executions.drain(DRAIN_SECONDS) and await self._acts.drain(DRAIN_SECONDS)):
             raise Unavailable("Analytics is behind; try again.")

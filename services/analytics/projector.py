@@ -33,8 +33,10 @@ from services.analytics.repositories import (
 from services.analytics.tallies import PersonByPerson, first_of, person_of
 from services.infra.documents.port import Documents, Insert, Write
 from services.infra.log.port import Stored
+from services.infra.slices import Slices
 
 RECOUNT_PAGE = 1000
+SLICE_SECONDS = 0.001  # of a batch at a stretch: whoever asks meanwhile waits for that
 MOST_OF_A_PERSON = 64  # facts read at once to find a person's first
 Firsts = list[tuple[Fact | None, Fact]]  # who was the first of a person's facts, and who is now
 
@@ -140,13 +142,15 @@ class Projector:
         return bool(self._uncounted)
 
     async def take(self, records: Sequence[Stored]) -> None:
-        reports, rows = await self._forgotten.clean(*self._observe(records))
+        slices = Slices(SLICE_SECONDS)
+        reports, rows = await self._forgotten.clean(*await self._observe(records, slices))
         try:
             stored = await self._facts.known(list(reports))
             firsts = await self._firsts([fact for key, fact in reports.items() if key not in stored])
             writes: list[Write] = []
             touched: set[int] = set()
             for key, report in reports.items():
+                await slices.pause()
                 old = stored.get(key)
                 new = report if old is None else join(old, report)
                 if new is old:
@@ -179,10 +183,11 @@ class Projector:
         """Their facts were changed by somebody else: the sums are made anew. To be called while the follower rests."""
         self._distrust(set(partitions))
 
-    def _observe(self, records: Sequence[Stored]) -> tuple[dict[str, Fact], dict[str, Row]]:
+    async def _observe(self, records: Sequence[Stored], slices: Slices) -> tuple[dict[str, Fact], dict[str, Row]]:
         reports: dict[str, Fact] = {}
         rows: dict[str, Row] = {}
         for observed in read_all(records, self._read):
+            await slices.pause()
             fact = observed.fact
             known = reports.get(fact.key)
             reports[fact.key] = fact if known is None else join(known, fact)

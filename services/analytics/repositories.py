@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from services.analytics.facts import Fact
+from services.infra.documents import newer
 from services.infra.documents.port import Collection, Documents, Index, Insert, Outcome, Page, Replace, Write
 
 
@@ -178,8 +179,9 @@ class Facts:
         self._documents = documents
 
     async def known(self, keys: Sequence[str]) -> dict[str, Fact]:
-        """Those that exist, by key."""
-        return await self._documents.get_many(FACTS, keys)
+        """Those that exist, by key. Raises NewerDocument: what a newer version counted is not counted anew."""
+        with newer.refused():
+            return await self._documents.get_many(FACTS, keys)
 
     async def page_of(self, partition: int, after: str | None, limit: int) -> Page[Fact]:
         """Some facts of a partition: journey by journey, person by person, each from old to new."""

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 from journeys.authoring.v1 import authoring_service_pb2 as authoring_pb
 from journeys.authoring.v1 import authoring_service_pb2_grpc as authoring_rpc
+from journeys.authoring.v1 import body_service_pb2_grpc as body_rpc
 from journeys.authoring.v1 import draft_service_pb2 as draft_pb
 from journeys.authoring.v1 import draft_service_pb2_grpc as draft_rpc
 from journeys.authoring.v1 import erasure_service_pb2_grpc as erasure_rpc
@@ -51,6 +52,8 @@ from services.authoring.repositories import (
 from services.authoring.runnable import GetRunnable
 from services.authoring.servicer import AuthoringServicer, DraftServicer, MigrationServicer, WorkspaceServicer
 from services.authoring.servicer.authoring_servicer import UseCases
+from services.authoring.servicer.body_servicer import NAME as BODY_SERVICE
+from services.authoring.servicer.body_servicer import BodyServicer
 from services.authoring.servicer.erasure_servicer import NAME as ERASURE_SERVICE
 from services.authoring.servicer.erasure_servicer import ErasureServicer
 from services.authoring.servicer.migration_servicer import MigrationUseCases
@@ -166,6 +169,7 @@ class Authoring:
                 TEMPLATE_SERVICE,
             ),
             (migration_rpc.add_MigrationServiceServicer_to_server, migration, names["MigrationService"].full_name),
+            (body_rpc.add_BodyServiceServicer_to_server, BodyServicer(), BODY_SERVICE),
             (erasure_rpc.add_ErasureServiceServicer_to_server, ErasureServicer(self.erase_subject), ERASURE_SERVICE),
             (
                 draft_rpc.add_DraftServiceServicer_to_server,

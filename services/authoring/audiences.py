@@ -19,7 +19,7 @@ from services.authoring.outbox import Outbox, insisting
 from services.authoring.repositories import AUDIENCES, Audience, Slice, found, key_of, listed
 from services.domain.errors import Fault, Missing
 from services.domain.ids import MAX_ID_BYTES
-from services.domain.journey.conditions import audiences_in
+from services.domain.journey.conditions import audiences_in, form_faults
 from services.domain.journey.model import Predicate
 from services.domain.journey.reading import read_predicate
 from services.infra.clock import Clock
@@ -60,8 +60,10 @@ class Audiences:
             raise Missing("audience", audience_id)
         return audience
 
-    async def create(self, workspace: str, changes: AudienceChanges, audience_id: str | None = None) -> Audience:
-        """A new audience; a name and one of predicate and subject ids are needed."""
+    async def create(
+        self, workspace: str, changes: AudienceChanges, audience_id: str | None = None, made_by: str = ""
+    ) -> Audience:
+        """A new audience; a name and one of predicate and subject ids are needed. `made_by`: see `made`."""
         values, predicate, faults = _read(changes)
         faults.extend(id_faults(audience_id))
         if changes.name is UNSET:
@@ -76,6 +78,7 @@ class Audiences:
                 key=key_of(workspace, name),
                 workspace=workspace,
                 id=name,
+                made_by=made_by,
                 created_at_ms=now,
                 updated_at_ms=now,
                 listed_at_ms=now,
@@ -88,7 +91,10 @@ class Audiences:
             refuse(await self._circles(workspace, audience.id, predicate))
             await self.outbox.write(None, audience)
 
-        return await made(audience_id, "aud", values["name"], make, insert)
+        async def held(audience: Audience) -> Audience | None:
+            return await self.documents.get(AUDIENCES, audience.key)
+
+        return await made(audience_id, "aud", values["name"], make, insert, held)
 
     async def update(
         self, workspace: str, audience_id: str, changes: AudienceChanges, etag: str | None = None
@@ -161,6 +167,7 @@ def _read(changes: AudienceChanges) -> tuple[dict[str, Any], Predicate | None, l
         json, found = read_json(changes.predicate_json, "/predicate")
         if not found:
             predicate, found = read_predicate(json, "/predicate")
+            found = found or ([] if predicate is None else form_faults(predicate, json, "/predicate"))
         faults.extend(found)
         if not found:
             values |= {"predicate_json": canonical(json), "subject_ids": ()}

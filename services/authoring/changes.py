@@ -99,9 +99,8 @@ def window_faults(days: float, path: str = "/goalEventWindowDays") -> list[Fault
 
 
 def refusal(faults: Sequence[Fault]) -> Invalid:
-    """The error for faults of an input: if all are of one of the kinds with a reason of their own, that reason."""
-    codes = {fault.code for fault in faults}
-    own = codes & {"unsupported_duration", "not_yet_supported"}
-    reason = own.pop() if len(codes) == 1 and own else "validation_error"
+    """The error for faults of an input: if all are of the one kind that has a reason of its own, that reason."""
+    is_own = {"unsupported_duration"} == {fault.code for fault in faults}
+    reason = "unsupported_duration" if is_own else "validation_error"
     count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
     return Invalid(reason, f"The input has {count}: {faults[0].message}", faults)

@@ -77,9 +77,9 @@ class Communications:
         return older
 
     async def create(
-        self, workspace: str, changes: CommunicationChanges, communication_id: str | None = None
+        self, workspace: str, changes: CommunicationChanges, communication_id: str | None = None, made_by: str = ""
     ) -> Communication:
-        """A new communication at version 1; name, type and channel are needed."""
+        """A new communication at version 1; name, type and channel are needed. `made_by`: see `made`."""
         content, faults = _read(changes)
         faults.extend(id_faults(communication_id))
         for value, path in (
@@ -98,6 +98,7 @@ class Communications:
                 key=key_of(workspace, name),
                 workspace=workspace,
                 id=name,
+                made_by=made_by,
                 content_json=canonical(_merged({}, content)),
                 created_at_ms=now,
                 updated_at_ms=now,
@@ -107,7 +108,10 @@ class Communications:
         async def insert(communication: Communication) -> None:
             await self.documents.insert(COMMUNICATIONS, communication)
 
-        return await made(communication_id, "comm", values["name"], make, insert)
+        async def held(communication: Communication) -> Communication | None:
+            return await self.documents.get(COMMUNICATIONS, communication.key)
+
+        return await made(communication_id, "comm", values["name"], make, insert, held)
 
     async def update(
         self, workspace: str, communication_id: str, changes: CommunicationChanges, etag: str | None = None

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Final
 
+from msgspec.structs import replace
+
 from services.authoring.changes import UNSET, JourneyChanges, Origin, read_changes, refusal
 from services.authoring.json_text import canonical
 from services.authoring.names import candidates, id_faults, slug
 from services.authoring.outbox import Outbox
 from services.authoring.read_journeys import Journeys, JourneyView
-from services.authoring.repositories import WORKSPACES, Act, Draft, Journey, key_of
+from services.authoring.repositories import JOURNEYS, WORKSPACES, Act, Draft, Journey, key_of
 from services.authoring.workspace_settings import goal_window_of
 from services.domain.errors import Duplicate, Fault, Missing
 from services.infra.clock import Clock
@@ -16,11 +18,15 @@ from services.infra.documents.port import Documents, DuplicateKey
 
 DEFAULT_STEPS: Final = canonical([{"id": "exit", "type": "exit"}])
 NO_SETTINGS: Final = canonical({})
+RESERVED: Final = "internal"  # /api/journeys/internal/ is our own machinery's, and closed to the outside by proxies
 
 
 @dataclass(frozen=True, slots=True)
 class CreateJourney:
-    """Make a draft. Raises Invalid (every fault at once), Duplicate for a given id that is taken."""
+    """Make a draft. Raises Invalid (every fault at once), Duplicate for a given id that is taken.
+
+    `made_by` names a request that may come again: then the draft it made is its answer.
+    """
 
     documents: Documents
     outbox: Outbox
@@ -35,6 +41,7 @@ class CreateJourney:
         journey_id: str | None = None,
         *,
         origin: Origin | None = None,
+        made_by: str = "",
     ) -> JourneyView:
         read, faults = read_changes(changes)
         faults.extend(id_faults(journey_id))
@@ -49,13 +56,18 @@ class CreateJourney:
             if held is None:
                 raise Missing("workspace", workspace)
             window = goal_window_of(held)
-        for name in candidates(slug(read.name, "journey")) if journey_id is None else (journey_id,):
+        for name in candidates(slug(read.name, "journey"), made_by) if journey_id is None else (journey_id,):
+            if name == RESERVED:
+                continue
             try:
                 acts = _acts(self.clock.now_ms(), actor, read.name, origin)
-                made = self._journey(workspace, name, read.name, read, window, acts)
+                made = replace(self._journey(workspace, name, read.name, read, window, acts), made_by=made_by)
                 return await self.journeys.view(await self.outbox.write(None, made))
             except DuplicateKey:
-                continue
+                if made_by:
+                    there = await self.documents.get(JOURNEYS, key_of(workspace, name))
+                    if there is not None and there.made_by == made_by:
+                        return await self.journeys.view(there)
         raise Duplicate("id_taken", f"The id {journey_id or slug(read.name, 'journey')!r} is taken.")
 
     def _journey(

@@ -110,7 +110,8 @@ def edited(
     if goal:
         name = goal.get("goal_event_name", journey.goal_event_name)
         after = replace(after, goal_since_ms=None if name is None else now, **goal)
-        metadata = {"goalEventName": name, "goalEventWindowDays": after.goal_event_window_days}
+        days = after.goal_event_window_days
+        metadata = {"goalEventName": name, "goalEventWindowDays": int(days) if days == int(days) else days}
         acts.append(Act(at_ms=now, actor=actor, action="goal.changed", metadata=metadata))
     if origin is not None:
         metadata = dict(origin.metadata)

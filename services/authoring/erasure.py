@@ -19,10 +19,19 @@ from services.domain.errors import Missing, Unavailable
 from services.domain.mentions import Person
 from services.infra.clock import Clock
 from services.infra.documents.port import Delete, Documents, Insert, Outcome
+from services.infra.patience import patiently
 
 # Lists have up to 100,000 ids and answers up to 1 MiB, so few at a time are in memory.
 LISTS: Final = 10
 ANSWERS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ErasedHere:
+    """How many places on lists the person had, under one receipt always the same; how many answers were dropped now."""
+
+    entries: int
+    answers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +42,17 @@ class EraseSubject:
     outbox: Outbox
     clock: Clock
 
-    async def __call__(self, workspace: str, subject_key: str, receipt_id: str, *, answers_only: bool = False) -> int:
-        """How many places on lists the person had."""
+    async def __call__(
+        self, workspace: str, subject_key: str, receipt_id: str, *, answers_only: bool = False
+    ) -> ErasedHere:
+        """Take the person out of lists and kept answers, or out of the answers alone."""
         found = await self.documents.get(WORKSPACES, workspace)
         if found is None:
             raise Missing("workspace", workspace)
         person = Person(workspace, subject_key, found.subject_secret)
-        entries = 0 if answers_only else await self._off_lists(person, receipt_id)
-        await self._forget_answers(person)
-        return entries
+        with patiently():
+            entries = 0 if answers_only else await self._off_lists(person, receipt_id)
+            return ErasedHere(entries, await self._forget_answers(person))
 
     async def _off_lists(self, person: Person, receipt_id: str) -> int:
         named = [one.key async for one in self._lists(person)]
@@ -71,8 +82,9 @@ class EraseSubject:
             if (cursor := page.cursor) is None:
                 return
 
-    async def _forget_answers(self, person: Person) -> None:
+    async def _forget_answers(self, person: Person) -> int:
         cursor: str | None = None
+        answers = 0
         low, high = f"{person.workspace}:", f"{person.workspace};"  # ";" follows ":"
         while True:
             page = await self.documents.scan(CLAIMS, "", low=low, high=high, after=cursor, limit=ANSWERS)
@@ -80,8 +92,9 @@ class EraseSubject:
             outcomes = await self.documents.write_many(gone) if gone else []
             if any(outcome is not Outcome.APPLIED for outcome in outcomes):
                 raise Unavailable("A kept answer is being changed; try again.")
+            answers += len(gone)
             if (cursor := page.cursor) is None:
-                return
+                return answers
 
 
 def _names(claim: Claim, person: Person) -> bool:

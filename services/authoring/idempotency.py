@@ -34,7 +34,13 @@ class Idempotency:
         Raises Invalid (idempotency_key_reused) for another request, Unavailable while the first is at it.
         """
         now = self.clock.now_ms()
-        claim = Claim(key=_key(workspace, key), fingerprint=fingerprint, claimed_at_ms=now, expires_at_ms=now + KEPT_MS)
+        claim = Claim(
+            key=_key(workspace, key),
+            fingerprint=fingerprint,
+            claimed_at_ms=now,
+            expires_at_ms=now + KEPT_MS,
+            since_ms=now,
+        )
         try:
             await self.documents.insert(CLAIMS, claim)
             return None
@@ -46,6 +52,8 @@ class Idempotency:
             if before.answer is not None:
                 return before.answer
         elif before is not None:
+            if before.fingerprint == fingerprint and before.expires_at_ms > now:
+                claim = replace(claim, since_ms=before.since_ms)  # the same request, broken off and made again
             try:
                 await self.documents.replace(CLAIMS, replace(claim, revision=before.revision + 1))
                 return None
@@ -53,14 +61,20 @@ class Idempotency:
                 pass
         raise Unavailable("A request with that Idempotency-Key is being answered; try again.")
 
+    async def since(self, workspace: str, key: str) -> int:
+        """When the request that holds a key was made for the first time, however often it was broken off since."""
+        held = await self.documents.get(CLAIMS, _key(workspace, key))
+        return 0 if held is None else held.since_ms
+
     async def settle(self, workspace: str, key: str, answer: StoredAnswer | None) -> None:
-        """Keep the answer, or give the key up. What is settled stays."""
+        """Keep the answer, or give the key up: it is free, and still knows its request. What is settled stays."""
         held = await self.documents.get(CLAIMS, _key(workspace, key))
         if held is None or held.answer is not None:
             return
         try:
             if answer is None:
-                await self.documents.delete(CLAIMS, held.key, held.revision)
+                if held.claimed_at_ms:
+                    await self.documents.replace(CLAIMS, replace(held, revision=held.revision + 1, claimed_at_ms=0))
             else:
                 await self.documents.replace(CLAIMS, replace(held, revision=held.revision + 1, answer=answer))
         except StaleRevision:

@@ -5,6 +5,7 @@ and changes with every write that a client can see.
 Source: contract 1 (ETag) and 2.
 """
 
+import hashlib
 import re
 import secrets
 import unicodedata
@@ -15,7 +16,7 @@ from services.domain.errors import Fault, Unmatched
 
 MAX_ID: Final = 63
 MAX_TITLE: Final = 500  # characters of a display name
-MAX_DESCRIPTION: Final = 20_000
+MAX_DESCRIPTION: Final = 1 << 20  # as much as a body holds
 ID: Final = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{MAX_ID - 1}}}")
 _OTHERS: Final = re.compile(r"[^a-z0-9]+")
 _SUFFIX: Final = 7  # "-" and six digits
@@ -50,13 +51,17 @@ def slug(name: str, fallback: str) -> str:
     return _OTHERS.sub("-", folded).strip("-")[: MAX_ID - _SUFFIX].strip("-") or fallback
 
 
-def candidates(base: str) -> Iterator[str]:
-    """Ids to try, one after another: the base, -2, -3, then random ends; ten in all."""
+def candidates(base: str, made_by: str = "") -> Iterator[str]:
+    """Ids to try, one after another: the base, -2, -3, then random ends; ten in all.
+
+    For the same `made_by`, which names a request that may come again, they are the same.
+    """
     yield base
     yield f"{base}-2"
     yield f"{base}-3"
-    for _ in range(7):
-        yield f"{base}-{secrets.token_hex(3)}"
+    for n in range(7):
+        end = hashlib.sha256(f"{made_by} {n}".encode()).hexdigest()[:6] if made_by else secrets.token_hex(3)
+        yield f"{base}-{end}"
 
 
 def etag_of(moment_ms: int) -> str:

@@ -6,8 +6,10 @@ of one draft one wins; there are never two versions.
 Source: contract 2, publish.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
@@ -51,6 +53,7 @@ class Publish:
     outbox: Outbox
     journeys: Journeys
     clock: Clock
+    turns: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     async def __call__(
         self,
@@ -77,10 +80,10 @@ class Publish:
             schedule = await schedule_faults(reviewed.graph, await self._zone(workspace), now)
             if faults := [*reviewed.faults, *schedule, *_reset_faults(reviewed, reset_arms)]:
                 raise _refusal(faults)
-            if journey.state is State.DRAFT:
-                await self._require_room(workspace)
             after = _promoted(journey, journey.draft, reviewed, state, self.clock.now_ms(), actor, reset_arms)
-            return await self.journeys.view(await self.outbox.write(journey, after))
+            async with self._room(workspace, journey.state):
+                written = await self.outbox.write(journey, after)
+            return await self.journeys.view(written)
 
         return await insisting(key_of(workspace, journey_id), attempt)
 
@@ -88,15 +91,21 @@ class Publish:
         held = await self.documents.get(WORKSPACES, workspace)
         return "UTC" if held is None else timezone_of(held)
 
-    async def _require_room(self, workspace: str) -> None:
-        # Two journeys published at one moment may go one over: the limit is a plan's, not a guard of anything.
+    @asynccontextmanager
+    async def _room(self, workspace: str, state: State) -> AsyncIterator[None]:
+        """Room for one more published journey while it is written. Raises OverPlan."""
         held = await self.documents.get(WORKSPACES, workspace)
         limit = None if held is None else max_journeys_of(held)
-        if limit is None:
+        if limit is None or state is not State.DRAFT:
+            yield
             return
-        states = await self.documents.count_by(JOURNEYS, "by_state", (workspace,))
-        if states.get(State.PUBLISHED, 0) + states.get(State.PAUSED, 0) >= limit:
-            raise OverPlan("journey_limit_reached", f"The workspace publishes at most {limit} journeys.")
+        # First publishes take turns, or two at one moment would see the same room. Another authoring process may
+        # still go one over: the limit is a plan's, not a guard of anything.
+        async with self.turns.setdefault(workspace, asyncio.Lock()):
+            states = await self.documents.count_by(JOURNEYS, "by_state", (workspace,))
+            if states.get(State.PUBLISHED, 0) + states.get(State.PAUSED, 0) >= limit:
+                raise OverPlan("journey_limit_reached", f"The workspace publishes at most {limit} journeys.")
+            yield
 
 
 def _promoted(

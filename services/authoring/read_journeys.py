@@ -21,6 +21,7 @@ from services.authoring.repositories import (
 from services.authoring.review import review
 from services.domain.errors import Fault, Missing
 from services.infra.documents.port import Documents
+from services.infra.grpc.limits import MAX_PAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +63,17 @@ class Journeys:
     async def page(self, workspace: str, limit: int, cursor: str | None) -> Slice[JourneyView]:
         """Journeys, newest first, without steps."""
         page = await listed(self.documents, JOURNEYS, "by_creation", (workspace,), limit, cursor)
-        views = []
+        views: list[JourneyView] = []
+        size = 0
         for journey in page.items:
             warnings: tuple[Fault, ...] = ()
             if journey.draft is not None:
                 warnings = (await review(self.documents, journey, journey.draft)).faults
                 await asyncio.sleep(0)  # a page of large drafts must not hold up everybody else
+            size += sum(len(fault.path) + len(fault.message) for fault in warnings)
+            if size > MAX_PAGE_BYTES and views:  # a large draft may have more to say than it holds
+                page = await listed(self.documents, JOURNEYS, "by_creation", (workspace,), len(views), cursor)
+                break
             views.append(JourneyView(journey, None, warnings))
         return Slice(views, page.cursor)
 

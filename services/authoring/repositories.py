@@ -14,10 +14,13 @@ from msgspec.structs import replace
 from services.domain.errors import Fault, Invalid, Missing
 from services.domain.journey.lifecycle import State
 from services.infra.documents.port import BadCursor, Collection, Documents, Index, Value
+from services.infra.grpc.limits import MAX_PAGE_BYTES
 
 T = TypeVar("T")
 
 MAX_LIMIT: Final = 500
+_STRIDE: Final = 100  # documents read at once: each may have a megabyte
+_ENCODE: Final = msgspec.msgpack.Encoder().encode
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +129,7 @@ class Journey(Announced, frozen=True, kw_only=True):
     goal_event_window_days: float
     goal_since_ms: int | None = None
     updated_at_ms: int
+    made_by: str = ""  # the key of the request that made it, if that may come again
     published_at_ms: int | None = None
     contract_of_draft: str | None = None  # these two for the index only
     contract_of_latest: str | None = None
@@ -162,6 +166,7 @@ class TriggerContract(msgspec.Struct, frozen=True, kw_only=True):
     recipient_email_field_path: str | None = None
     created_at_ms: int
     version_at_ms: int
+    made_by: str = ""  # the key of the request that made it, if that may come again
 
 
 class Audience(Announced, frozen=True, kw_only=True):
@@ -174,6 +179,7 @@ class Audience(Announced, frozen=True, kw_only=True):
     subject_ids: tuple[str, ...] = ()
     updated_at_ms: int
     listed_at_ms: int | None
+    made_by: str = ""  # the key of the request that made it, if that may come again
 
 
 class Communication(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,6 +197,7 @@ class Communication(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "active"
     created_at_ms: int
     updated_at_ms: int
+    made_by: str = ""  # the key of the request that made it, if that may come again
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -271,6 +278,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str
     claimed_at_ms: int
     expires_at_ms: int
+    since_ms: int = 0  # of the request's first coming: the same for a repeat of what was broken off
     answer: StoredAnswer | None = None
 
 
@@ -366,13 +374,34 @@ async def listed(
     limit: int,
     cursor: str | None,
 ) -> Slice[T]:
-    """A page of an index, newest first. Raises Invalid for a limit outside 1 to 500 and for a foreign cursor."""
+    """A page of an index, newest first; of large documents it holds fewer than asked for, and still has a next one.
+
+    Raises Invalid for a limit outside 1 to 500 and for a foreign cursor.
+    """
     require_limit(limit)
+    items: list[T] = []
+    size = 0
     try:
-        page = await documents.scan(collection, index, equals, after=cursor, limit=limit, descending=True)
+        while True:
+            asked = min(limit - len(items), _STRIDE)
+            page = await documents.scan(collection, index, equals, after=cursor, limit=asked, descending=True)
+            fitting = 0
+            for item in page.items:
+                size += len(_ENCODE(item))
+                if size > MAX_PAGE_BYTES and (items or fitting):
+                    break
+                fitting += 1
+            if fitting == 0 and items:
+                return Slice(items, cursor)
+            if fitting < len(page.items):  # a cursor stands behind what was scanned, so that is scanned again, shorter
+                page = await documents.scan(collection, index, equals, after=cursor, limit=fitting, descending=True)
+                return Slice([*items, *page.items], page.cursor)
+            items += page.items
+            cursor = page.cursor
+            if cursor is None or len(items) >= limit:
+                return Slice(items, cursor)
     except BadCursor:
         raise bad_cursor() from None
-    return Slice(page.items, page.cursor)
 
 
 def require_limit(limit: int) -> None:

@@ -77,8 +77,10 @@ class TriggerContracts:
         """One contract."""
         return await found(self.documents, TRIGGER_CONTRACTS, "trigger contract", workspace, contract_id)
 
-    async def create(self, workspace: str, changes: ContractChanges, contract_id: str | None = None) -> TriggerContract:
-        """A new contract; name and event name are needed."""
+    async def create(
+        self, workspace: str, changes: ContractChanges, contract_id: str | None = None, made_by: str = ""
+    ) -> TriggerContract:
+        """A new contract; name and event name are needed. `made_by`: see `made`."""
         missing = [
             Fault(path, "missing_member", "This member is missing.")
             for value, path in ((changes.name, "/name"), (changes.event_name, "/eventName"))
@@ -93,6 +95,7 @@ class TriggerContracts:
                 key=key_of(workspace, name),
                 workspace=workspace,
                 id=name,
+                made_by=made_by,
                 created_at_ms=now,
                 version_at_ms=now,
                 **values,
@@ -101,7 +104,10 @@ class TriggerContracts:
         async def insert(contract: TriggerContract) -> None:
             await self.documents.insert(TRIGGER_CONTRACTS, contract)
 
-        return await made(contract_id, "trig", values["name"], make, insert)
+        async def held(contract: TriggerContract) -> TriggerContract | None:
+            return await self.documents.get(TRIGGER_CONTRACTS, contract.key)
+
+        return await made(contract_id, "trig", values["name"], make, insert, held)
 
     async def update(
         self, workspace: str, contract_id: str, changes: ContractChanges, etag: str | None = None

@@ -14,7 +14,7 @@ from services.authoring.names import MAX_TITLE
 from services.authoring.repositories import Workspace
 from services.domain.errors import Fault
 from services.domain.execution.caps import MAX_PER_MS
-from services.domain.journey.members import Members
+from services.domain.journey.members import Members, escaped, wrong_type
 from services.domain.journey.model import Json
 from services.infra.secret_refs import CannotResolve, resolve
 
@@ -186,10 +186,11 @@ def _sender(members: Members, channel: str) -> Json:
         case "http":
             _address(one, "url", need=True)
             for name, value in one.pairs("headers"):
+                at = f"{one.path('headers')}/{escaped(name)}"
                 if not isinstance(value, str):
-                    one.fault("headers", "wrong_type", f"The header {name} has to be a text.")
+                    one.faults.append(wrong_type(at, value, "a string"))
                 elif not _HEADER.fullmatch(name) or not _ONE_LINE.fullmatch(value or "-"):
-                    one.fault("headers", "invalid_header", "A header has a name of HTTP's and is one line.")
+                    one.faults.append(Fault(at, "invalid_header", "A header has a name of HTTP's and is one line."))
             _secret_ref(one, "secretRef")
             one.take("idempotent", need=True)
             one.flag("idempotent", False)

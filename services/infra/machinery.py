@@ -54,6 +54,8 @@ def _kafka(uri: str, now_ms: Callable[[], int]) -> Log:
     from services.infra.log.kafka_address import read_address
 
     try:
-        return KafkaLog(read_address(uri), now_ms=now_ms)
+        address = read_address(uri)
+        address.options()  # so that files of certificates that are none are told now
+        return KafkaLog(address, now_ms=now_ms)
     except ValueError as error:
         raise CannotOpen(f"JOURNEYS_LOG: {error}") from None

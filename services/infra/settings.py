@@ -10,10 +10,12 @@ An option given to `load` overrules the environment, the environment overrules a
 import ipaddress
 import os
 import re
+import ssl
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
@@ -72,6 +74,42 @@ def _address(pattern: re.Pattern[str], example: str) -> AfterValidator:
     return AfterValidator(checked)
 
 
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _file(value: Path) -> Path:
+    if not value.is_file():
+        raise ValueError("is no file")
+    return value
+
+
+def _certificates(value: Path) -> Path:
+    try:
+        ssl.create_default_context(cafile=_file(value))
+    except OSError:  # also what ssl raises
+        raise ValueError("is no file of certificates (PEM)") from None
+    return value
+
+
+def _store_files(value: str) -> str:
+    """The files that a URI of MongoDB names, by its driver's options."""
+    query = dict(parse_qsl(urlsplit(value).query))
+    for option, check in (("tlsCAFile", _certificates), ("tlsCertificateKeyFile", _file)):
+        if option in query:
+            try:
+                check(Path(query[option]))
+            except ValueError as error:
+                raise ValueError(f"{option} {error}") from None
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(_HOST, value):
+        raise ValueError("is no host: write 0.0.0.0, [::] or a name of this machine")
+    return value
+
+
 def _target(value: str) -> str:
     try:
         if "/" in value:
@@ -98,7 +136,7 @@ def _token(value: SecretStr) -> SecretStr:
     return value
 
 
-Store = Annotated[str, _one_of("document store", "mongodb://", "mongodb+srv://")]
+Store = Annotated[str, _one_of("document store", "mongodb://", "mongodb+srv://"), AfterValidator(_store_files)]
 Log = Annotated[str, _one_of("event log", "kafka://")]
 Listen = Annotated[str, _address(_LISTEN, "127.0.0.1:50051")]
 Peer = Annotated[str, _address(_PEER, "authoring:50051")]
@@ -120,6 +158,19 @@ class _Settings(BaseSettings):
     allow_private_hosts: Annotated[
         tuple[Annotated[str, AfterValidator(_target)], ...], NoDecode, BeforeValidator(_listed)
     ] = ()
+    instance: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = None
+    kafka_security_protocol: (
+        Annotated[Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], BeforeValidator(_upper)] | None
+    ) = None
+    kafka_sasl_mechanism: (
+        Annotated[Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], BeforeValidator(_upper)] | None
+    ) = None
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    kafka_ca_file: Annotated[Path, AfterValidator(_certificates)] | None = None
+    kafka_cert_file: Annotated[Path, AfterValidator(_file)] | None = None
+    kafka_key_file: Annotated[Path, AfterValidator(_file)] | None = None
+    kafka_key_password: SecretStr | None = None
     bootstrap_token: Annotated[SecretStr, AfterValidator(_token)] | None = None
     session_ttl: Annotated[timedelta, BeforeValidator(_length), Field(ge=timedelta(seconds=1))] = timedelta(days=7)
     public_url: Annotated[str, AfterValidator(_public)] | None = None
@@ -140,7 +191,8 @@ class _Settings(BaseSettings):
         try:
             return cls(**options)
         except ValidationError as error:
-            raise SettingsInvalid([_line(cls, fault) for fault in error.errors()]) from None
+            lines = [line for fault in error.errors() for line in _line(cls, fault).splitlines()]
+            raise SettingsInvalid(lines) from None
         except SettingsError as error:
             raise SettingsInvalid([str(error)]) from None
 
@@ -149,6 +201,77 @@ class _Settings(BaseSettings):
         if {self.store, self.log} == {"embedded", "memory"}:
             raise ValueError(f"{PREFIX}STORE and {PREFIX}LOG: embedded and memory do not go together")
         return self
+
+    @model_validator(mode="after")
+    def _kafka(self) -> Self:
+        if lines := list(self._kafka_faults()):
+            raise ValueError("\n".join(lines))
+        return self
+
+    def _kafka_faults(self) -> Iterator[str]:
+        given = [name for name in _KAFKA if getattr(self, name) is not None]
+        if not given:
+            return
+        named = {name: PREFIX + name.upper() for name in _KAFKA}
+        if not self.log.startswith("kafka://"):
+            yield f"{', '.join(named[name] for name in given)}: the log is no kafka://..."
+            return
+        if (self.kafka_username is None) != (self.kafka_password is None):
+            yield f"{named['kafka_username']} and {named['kafka_password']}: one without the other"
+        if self.kafka_key_file is not None and self.kafka_cert_file is None:
+            yield f"{named['kafka_key_file']}: a key needs its {named['kafka_cert_file']}"
+        if self.kafka_cert_file is not None:
+            secret = self.kafka_key_password
+            try:
+                ssl.create_default_context().load_cert_chain(
+                    self.kafka_cert_file, self.kafka_key_file, (secret.get_secret_value() if secret else "").encode()
+                )
+            except OSError:  # also what ssl raises
+                yield f"{named['kafka_cert_file']}: with its key and password it is no certificate of ours (PEM)"
+        protocol = self.kafka_security_protocol
+        has_account = self.kafka_username is not None or "@" in urlsplit(self.log).netloc
+        if protocol is not None and protocol.startswith("SASL") != has_account:
+            yield f"{named['kafka_security_protocol']}: SASL and {named['kafka_username']} go together"
+
+    @property
+    def log_address(self) -> str:
+        """The log, with what other settings say about it: a URI that holds secrets. They overrule its own members."""
+        if not self.log.startswith("kafka://"):
+            return self.log
+        parts = urlsplit(self.log)
+        account, at, hosts = parts.netloc.rpartition("@")
+        if self.kafka_username is not None and self.kafka_password is not None:
+            secret = self.kafka_password.get_secret_value()
+            account, at = f"{quote(self.kafka_username, safe='')}:{quote(secret, safe='')}", "@"
+        members: dict[str, object] = {
+            "instance": self.instance,
+            "security": self.kafka_security_protocol or self._implied(bool(account)),
+            "mechanism": self.kafka_sasl_mechanism,
+            "ca": self.kafka_ca_file,
+            "cert": self.kafka_cert_file,
+            "key": self.kafka_key_file,
+            "key_password": self.kafka_key_password.get_secret_value() if self.kafka_key_password else None,
+        }
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        query |= {name: str(value) for name, value in members.items() if value is not None}
+        return urlunsplit(parts._replace(netloc=f"{account}{at}{hosts}", query=urlencode(query)))
+
+    def _implied(self, has_account: bool) -> str | None:
+        """SSL where a certificate is named and nobody says how to talk to the brokers."""
+        is_said = "security=" in urlsplit(self.log).query
+        return "SSL" if not is_said and not has_account and (self.kafka_ca_file or self.kafka_cert_file) else None
+
+
+_KAFKA = (
+    "kafka_security_protocol",
+    "kafka_sasl_mechanism",
+    "kafka_username",
+    "kafka_password",
+    "kafka_ca_file",
+    "kafka_cert_file",
+    "kafka_key_file",
+    "kafka_key_password",
+)
 
 
 class _HttpSettings(_Settings):
@@ -162,9 +285,16 @@ class _HttpSettings(_Settings):
 
 
 class ServeSettings(_HttpSettings):
-    """`journeys serve`: everything in one process."""
+    """`journeys serve`: everything in one process; with `--only` some of it, and then the addresses count.
+
+    A part that runs here listens on `listen_host` at the port of its own address; the others are reached at theirs.
+    """
 
     dev_clock: bool = False
+    listen_host: Annotated[str, AfterValidator(_host)] = "127.0.0.1"
+    authoring_address: Peer = "127.0.0.1:50051"
+    runtime_address: Peer = "127.0.0.1:50052"
+    analytics_address: Peer = "127.0.0.1:50053"
 
 
 class ServiceSettings(_Settings):
@@ -223,7 +353,9 @@ def _line(cls: type[BaseSettings], fault: Any) -> str:
 
 
 # Never repeated in a fault: secrets, and addresses that may hold a password.
-_UNSHOWN = frozenset({"bootstrap_token", "sync_api_key", "store", "log", "public_url"})
+_UNSHOWN = frozenset(
+    {"bootstrap_token", "sync_api_key", "store", "log", "public_url", "kafka_password", "kafka_key_password"}
+)
 
 
 def _shown(value: Any) -> Any:

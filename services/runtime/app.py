@@ -8,9 +8,11 @@ from typing import Any
 
 import grpc
 import structlog
+from journeys.events.v1.command_record_pb2 import CommandRecord
 from journeys.runtime.v1.backtest_service_pb2_grpc import add_BacktestServiceServicer_to_server
 from journeys.runtime.v1.dead_letter_service_pb2_grpc import add_DeadLetterServiceServicer_to_server
 from journeys.runtime.v1.erasure_service_pb2_grpc import add_ErasureServiceServicer_to_server
+from journeys.runtime.v1.profile_service_pb2_grpc import add_ProfileServiceServicer_to_server
 from journeys.runtime.v1.records_service_pb2_grpc import add_RecordsServiceServicer_to_server
 from journeys.runtime.v1.runtime_service_pb2_grpc import add_RuntimeServiceServicer_to_server
 from journeys.runtime.v1.simulation_service_pb2_grpc import add_SimulationServiceServicer_to_server
@@ -45,13 +47,14 @@ from services.runtime.exploration import Exploration
 from services.runtime.gaps import Gaps
 from services.runtime.hook_calls import HookCalls
 from services.runtime.ingestion import Ingestion
-from services.runtime.intake import Intake
+from services.runtime.intake import GATHER_SECONDS, Intake
 from services.runtime.memberships import Memberships
 from services.runtime.messages import Messages
 from services.runtime.ownership import Ownership
 from services.runtime.preferences import DEFAULT_URL, Links, Preferences
 from services.runtime.queries import Queries
 from services.runtime.records_servicer import RecordsServicer
+from services.runtime.repeats import CountRepeats
 from services.runtime.retention import Retention
 from services.runtime.schedules import Schedules
 from services.runtime.senders.choice import Senders
@@ -61,7 +64,7 @@ from services.runtime.servicer import RuntimeServicer
 from services.runtime.simulation import Simulation
 from services.runtime.simulation_servicer import SimulationServicer
 from services.runtime.subject_documents import SUBJECT_COLLECTIONS
-from services.runtime.subject_servicer import SubjectServicer
+from services.runtime.subject_servicer import ProfileServicer, SubjectServicer
 from services.runtime.subjects import Subjects
 from services.runtime.suppressions import Suppressions
 from services.runtime.sweeps import Sweeps
@@ -69,6 +72,7 @@ from services.runtime.timers import Timers
 from services.runtime.webhooks import WebhookCaller
 from services.runtime.why import Why
 from services.runtime.why_servicer import WhyServicer
+from services.runtime.work import CommandItem
 
 logger = structlog.get_logger(__name__)
 
@@ -101,6 +105,7 @@ class Runtime:
     ) -> None:
         self._documents = documents
         self._log = log
+        self._clock = clock
         self._is_alone = is_alone
         self._is_killed = False
         self._analytics_address = analytics
@@ -140,7 +145,11 @@ class Runtime:
             render=partial(_counted, gaps),
         )
         self.timers = Timers(documents, self.engine, clock, self.ownership.lanes)
-        self.intake = Intake(documents, log, self.catalog, self.engine, clock, self.marks)
+        count_repeats = CountRepeats(documents)
+        gather = 0.0 if is_alone else GATHER_SECONDS
+        self.intake = Intake(
+            documents, log, self.catalog, self.engine, clock, self.marks, count_repeats, gather_seconds=gather
+        )
         self.memberships = Memberships(documents, log, clock, self.ownership.lanes)
         self.engine.on_look_due = self.memberships.hint
         self.sweeps = Sweeps(
@@ -149,12 +158,13 @@ class Runtime:
             self.catalog,
             clock,
             telemetry or Telemetry(),
+            hand=self._hand,
             is_ours=self.ownership.is_ours,
             pace=self._room_for_a_page,
             settled=self.engine.passed,
         )
         self.schedules = Schedules(documents, log, self.catalog, clock, self.sweeps, self.ownership.lanes)
-        self.ingestion = Ingestion(documents, log, self.catalog, clock, self.marks)
+        self.ingestion = Ingestion(documents, log, self.catalog, clock, self.marks, count_repeats)
         self.commands = Commands(documents, log, self.catalog, self.engine, clock, self.marks)
         self.peers = Peers(authoring, analytics)
         self.erasures = Erasures(
@@ -210,7 +220,7 @@ class Runtime:
             ),
             (
                 add_WhyServiceServicer_to_server,
-                WhyServicer(Why(self._documents, self.catalog)),
+                WhyServicer(Why(self._documents, self.catalog, self._clock)),
                 "journeys.runtime.v1.WhyService",
             ),
             (
@@ -219,6 +229,7 @@ class Runtime:
                 "journeys.runtime.v1.DeadLetterService",
             ),
             (add_SubjectServiceServicer_to_server, subjects, "journeys.runtime.v1.SubjectService"),
+            (add_ProfileServiceServicer_to_server, ProfileServicer(), "journeys.runtime.v1.ProfileService"),
             (
                 add_SimulationServiceServicer_to_server,
                 SimulationServicer(self.simulation, self.exploration),
@@ -232,7 +243,8 @@ class Runtime:
         """Whether everything accepted has been handled, acted on and acknowledged."""
         if len(self.acks):
             self.engine.flush(float("inf"))
-        if not (self.intake.is_idle() and self.engine.is_idle() and self.erasures.idle()):
+        has_seen_all = self.intake.is_idle() and self.intake.has_counted()
+        if not (has_seen_all and self.engine.is_idle() and self.erasures.idle()):
             return False
         return all([await one.idle() for one in (self.schedules, self.sweeps, self.memberships, self.timers)])
 
@@ -330,6 +342,10 @@ class Runtime:
             if self._subscription is None or self._subscription.lag() <= SWEPT_AHEAD:
                 return
             await asyncio.sleep(0.005)
+
+    def _hand(self, command: CommandRecord) -> "asyncio.Future[None]":
+        item = CommandItem(None, command, self._clock.now_ms())
+        return self.engine.submit(command.workspace, command.end_user_id, item)
 
     def _forget_tokens(self, gone: Unregistered) -> None:
         """A provider does not know these any more: nobody shall be called on them again."""

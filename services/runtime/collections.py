@@ -10,6 +10,7 @@ import msgspec
 
 from services.domain.execution.caps import Reservation
 from services.domain.execution.execution import Execution
+from services.domain.execution.repeats import Repeats
 from services.infra.documents.port import Collection, Index
 from services.infra.log.port import Topic
 
@@ -50,7 +51,8 @@ EXECUTIONS: Collection[Execution] = Collection(
 class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     """An event that was accepted: the dedupe identity, what conditions count, and what erasure must find.
 
-    Met again at the same place it is a redelivery; at another, a producer's duplicate.
+    Met again at the same place it is a redelivery; at another, a producer's duplicate, which is counted here: whoever
+    drops it has this record in hand, and the count goes with it, by age or with the person.
     """
 
     key: str  # <workspace>:<event id>
@@ -64,6 +66,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True):
     stated_at: int | None = None
     data_json: bytes = b"{}"
     end_user_id: str | None = None  # who that is, for whoever walks the past again; gone with the record
+    repeats: Repeats | None = None
     revision: int = 1
 
 

@@ -1,7 +1,8 @@
 """Records that could not be read: shown to whoever mends the producer, and read again once that is done.
 
 Law: a dead letter stays where it is until the topic's retention ends; replaying appends a copy to where the record
-came from, and its event id decides whether it means anything new.
+came from, and its event id decides whether it means anything new. The copy says where the record lay first: the record
+of an accepted event, which knows that place, is then met again and not a producer's duplicate.
 """
 
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ import msgspec
 
 from services.domain.errors import Fault, Invalid, Missing
 from services.infra.documents.port import Page
-from services.infra.log.port import Log, Record, Stored
+from services.infra.log.port import Log, Place, Record, Stored
 from services.runtime.collections import DEAD_LETTERS, EVENTS
 from services.runtime.paging import PageRequest, bad_cursor
+from services.runtime.replays import first_header, first_place
 
 HEADER = "dead-letter"
 # A compressed record may be many times what a topic takes: of one that is too large to be an event the beginning is
@@ -76,6 +78,9 @@ class DeadLetters:
             message = f"Of this record of {letter.origin.size} bytes only the beginning was kept: events are smaller."
             raise Invalid("validation_error", message, [Fault("/offset", "too_large", message)])
         headers = tuple((name, value) for name, value in letter.stored.headers if name != HEADER)
+        origin = letter.origin
+        if first_place(letter.stored.headers, origin.topic) is None:
+            headers = (*headers, first_header(origin.topic, Place(origin.partition, origin.offset)))
         await self._log.append(letter.origin.topic, [Record(letter.stored.key, letter.stored.value, headers)])
 
 

@@ -14,11 +14,21 @@ import structlog
 from services.domain import ids
 from services.domain.execution import admission
 from services.domain.execution.caps import Reservation
-from services.domain.execution.execution import FOREVER, LEASE_MS, Execution, Intent, Occasion, troubled, with_due
+from services.domain.execution.execution import (
+    FOREVER,
+    LEASE_MS,
+    Execution,
+    Intent,
+    Occasion,
+    altered,
+    troubled,
+    with_due,
+)
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.membership import SOURCE as ENTRY_SOURCE
 from services.domain.execution.membership import Standing, entries_in, entry_id, next_change, standing_after
 from services.domain.execution.planner import may_move, plan
+from services.domain.execution.repeats import Position, counted
 from services.domain.execution.triggers import (
     Abort,
     Acknowledged,
@@ -44,6 +54,7 @@ from services.runtime import guards
 from services.runtime.acks import Acks
 from services.runtime.catalog import Catalog, WorkspaceInfo
 from services.runtime.collections import (
+    COMMANDS,
     EVENTS,
     EXECUTIONS,
     LEDGERS,
@@ -145,10 +156,10 @@ class Desk:
                 self._block(payload.starters, record.event_id, record.name, record.received_at)
                 self.dropped[record.key] = payload.is_recorded
                 return True
-            case CommandItem(command=command, stored=stored) if command.HasField("start"):
+            case CommandItem(command=command) if command.HasField("start"):
                 event = command.start.event
                 at = event.timestamp_ms if event.HasField("timestamp_ms") else event.received_ms
-                if not guards.is_forgotten(known_from, at, stored.appended_at):
+                if not guards.is_forgotten(known_from, at, payload.at):
                     return False
                 workspace, journey = self._loaded.subject.workspace, command.start.journey_id
                 head = self._catalog.journey(workspace, journey)
@@ -156,9 +167,7 @@ class Desk:
                 version = self._catalog.version(workspace, journey, number)
                 self._block((version,) if version else (), event.id, event.type, event.received_ms)
                 self.results.append(
-                    CommandResult(
-                        key=command.id, execution_id="", outcome="refused", reason=REASON, at=stored.appended_at
-                    )
+                    CommandResult(key=command.id, execution_id="", outcome="refused", reason=REASON, at=payload.at)
                 )
                 return True
             case CommandItem():
@@ -248,12 +257,19 @@ class Desk:
             self._standings[watch.journey_id] = after, now
 
     def start(
-        self, version: Version, occasion: Occasion, now: int, position: tuple[str, int] | None
+        self, version: Version, occasion: Occasion, now: int, position: Position | None
     ) -> tuple[str, str, str | None]:
-        """Decide one start; (execution id, started / refused / duplicate, reason)."""
+        """Decide one start; (execution id, started / refused / duplicate, reason).
+
+        `position` of the record that asks for it: another one than the first's is a repeat, and is counted.
+        """
         for held in self.held.values():
             former = held.execution
             if former.journey_id == version.journey_id and former.trigger.event_id == occasion.event_id:
+                if position is not None and guards.is_new_to(former, position):
+                    repeats = counted(former.repeats, occasion.received_at, position)
+                    if repeats is not None:
+                        self._take(held, replace(former, repeats=repeats, transition=held.stored + 1))
                 return former.execution_id, "duplicate", "duplicate"
         journey = self._catalog.journey(version.workspace_id, version.journey_id)
         execution = admission.fresh(
@@ -442,8 +458,12 @@ class Desk:
             email=recipient(version, data),
             stated_at=stated,
         )
-        # A command stands on another topic: its place says nothing about the events' watermark.
-        return self.start(version, occasion, command.at_ms if command.HasField("at_ms") else item.at, None)
+        # A command stands on another topic: its place says nothing about the events' watermark. What we ask for
+        # ourselves may be asked twice by a crash; whoever else asks twice repeats.
+        position = None
+        if item.stored is not None and command.source in ("manual", "internal"):
+            position = (COMMANDS, item.stored.offset)
+        return self.start(version, occasion, command.at_ms if command.HasField("at_ms") else item.at, position)
 
     def _touch(self, execution_id: str, trigger: Trigger, now: int) -> tuple[str, str, str | None]:
         for held in self.held.values():
@@ -545,7 +565,7 @@ def _standing_in(membership: Membership | None) -> Standing:
 
 
 def _owned(execution: Execution, epoch: int) -> Execution:
-    return execution if execution.owner_epoch == epoch else replace(execution, owner_epoch=epoch)
+    return execution if execution.owner_epoch == epoch else altered(execution, owner_epoch=epoch)
 
 
 def _with_values(profile: Profile, values: Mapping[str, Any]) -> Profile:

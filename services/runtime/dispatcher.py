@@ -114,6 +114,7 @@ class Dispatcher:
         self._calls: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self.settled = asyncio.Event()  # set when an acknowledgement was noted
+        self.on_settled: Callable[[Execution], None] = lambda execution: None  # told of every send that is waited for
 
     def holds(self, send_id: str) -> bool:
         """Whether that send is in our hands right now."""
@@ -128,14 +129,14 @@ class Dispatcher:
         return not self._held
 
     async def submit(self, sends: list[Send]) -> None:
-        """Queue claimed sends; waits while the queue is full."""
+        """Take claimed sends; waits while as many as we may hold are queued or under way."""
         if not sends:
             return
         await self._room.wait()
         for send in sends:
             self._held.add(send.send_id)
         self._queue.extend(sends)
-        if len(self._queue) >= CAPACITY:
+        if len(self._held) >= CAPACITY:
             self._room.clear()
         self._filled.set()
 
@@ -146,8 +147,6 @@ class Dispatcher:
             batch = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             if not self._queue:
                 self._filled.clear()
-            if len(self._queue) < CAPACITY:
-                self._room.set()
             try:
                 await self._settle(batch)
             except (StoreUnavailable, LogUnavailable) as error:
@@ -358,6 +357,8 @@ class Dispatcher:
             execution = one.send.execution
             settled = Settled(one.send.intent, Result(one.state, one.at, one.reason), entry)
             self._acks.settle(execution.key, execution.workspace_id, execution.subject_id, settled, now)
+            if execution.wait is not None and execution.wait.intent == one.send.intent:
+                self.on_settled(execution)
         self._release([one.send for one, _ in notes])
         self.settled.set()
 
@@ -429,6 +430,8 @@ class Dispatcher:
     def _release(self, sends: list[Send]) -> None:
         for send in sends:
             self._held.discard(send.send_id)
+        if len(self._held) < CAPACITY:
+            self._room.set()
 
 
 def _changed(document: MessageDocument, **members: Any) -> MessageDocument:

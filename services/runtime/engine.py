@@ -18,14 +18,26 @@ from services.domain.execution.execution import Execution, Intent, Result
 from services.domain.execution.lifecycle import Status
 from services.domain.execution.triggers import Profile, Settled
 from services.infra.clock import Clock
-from services.infra.documents.port import Delete, Documents, Insert, Outcome, StoreUnavailable, Write
+from services.infra.documents import newer
+from services.infra.documents.port import (
+    Delete,
+    Documents,
+    Insert,
+    NewerDocument,
+    Outcome,
+    StoreUnavailable,
+    Write,
+)
 from services.infra.log.port import Log, LogUnavailable, Record
+from services.infra.slices import Slices
 from services.runtime import guards
+from services.runtime.acknowledging import acknowledged, is_plain
 from services.runtime.acks import Acks
 from services.runtime.catalog import Catalog
 from services.runtime.collections import (
     AUDIT,
     COMMAND_RESULTS,
+    COMMANDS,
     DEAD_LETTERS,
     EVENT_RECORDS,
     EXECUTION_RECORDS,
@@ -40,7 +52,7 @@ from services.runtime.lanes import slot_of, subject_of
 from services.runtime.loading import Asked, asked, load
 from services.runtime.ownership import Ownership
 from services.runtime.rates import Rates
-from services.runtime.records import record_of
+from services.runtime.records import command_record, record_of
 from services.runtime.subject_documents import SUBJECTS, SubjectDocument, empty_subject
 from services.runtime.subjects import Subjects
 from services.runtime.work import CLOSE_SECONDS, AckItem, CommandItem, DueItem, EventItem, Item, Payload
@@ -48,15 +60,17 @@ from services.runtime.work import CLOSE_SECONDS, AckItem, CommandItem, DueItem, 
 CYCLE = 500
 CYCLES_IN_FLIGHT = 3
 HAND_OVER_SECONDS, FINISH_SECONDS = 5.0, 3.5
-BULK = 100  # people of a sweep in a cycle of their own: short enough that whoever comes meanwhile waits little
+BULK = 200  # people of a sweep in a cycle of their own: short enough that whoever comes meanwhile waits little
 BULK_BESIDE = 50  # of them while others come, so that a busy server goes on with them too
-ACKS = 200  # executions in a cycle of acknowledgements alone
+ACKS = 400  # executions in a cycle of acknowledgements alone
 FEW = 50  # people who go alone rather than with any of those
 WANTED_SECONDS = 0.25
 RECENT = 5_000
 ACK_SECONDS = 1.0
+FLUSHED = 250  # acknowledgements at a stretch, twenty times a second
 MOST_TRIES = 50
-SLICE_SECONDS = 0.005  # of planning at a stretch
+SLICE_SECONDS = 0.005  # at a stretch: a person may have a thousand items, a cycle hundreds of people
+PATIENT_SECONDS = 0.001  # the same of what can wait: who comes meanwhile waits that long at every turn of theirs
 MOST_TROUBLE = 3  # tries of a record that makes planning itself fail
 MOST_UNFINISHED = 4_000
 logger = structlog.get_logger(__name__)
@@ -87,7 +101,7 @@ class Engine:
         self._clock = clock
         self._dispatcher = dispatcher
         self._hooks = hooks
-        hooks.on_settled = self._hasten
+        hooks.on_settled = dispatcher.on_settled = self._hasten
         self._subjects = subjects
         self._acks = acks
         self._ownership = ownership
@@ -169,6 +183,10 @@ class Engine:
         if self._cycles:
             await asyncio.wait(set(self._cycles))
 
+    def latest(self, key: str) -> Execution | None:
+        """An execution as we last wrote it, if that was not long ago."""
+        return self._recent.get(key)
+
     def has_followed_up(self, key: str) -> bool:
         """Whether nothing that was learned of an execution waits to be written."""
         return self._acks.of(key) is None
@@ -200,17 +218,17 @@ class Engine:
             await self._dispatcher.settled.wait()
             self._dispatcher.settled.clear()
             while len(self._acks):
-                await asyncio.sleep(ACK_SECONDS / 4)
-                self.flush(time.monotonic() - ACK_SECONDS)
+                await asyncio.sleep(ACK_SECONDS / 20)
+                self.flush(time.monotonic() - ACK_SECONDS, FLUSHED)
 
-    def flush(self, before: float) -> None:
-        """Queue writes for the acknowledgements known since before that moment (monotonic seconds)."""
+    def flush(self, before: float, most: int = 4 * CYCLE) -> None:
+        """Queue writes for the acknowledgements known since before that moment (monotonic seconds), `most` new ones."""
         for key, ack in self._acks.ripe(before, 4 * CYCLE):
             if key not in self._flushed:
+                if (most := most - 1) < 0:
+                    return
                 self._flushed.add(key)
-                item = AckItem(key, self._clock.now_ms(), is_urgent=False)
-                done = self.submit(ack.workspace, ack.end_user_id, item)
-                done.add_done_callback(lambda _, key=key: self._flushed.discard(key))  # type: ignore[misc]
+                self.submit(ack.workspace, ack.end_user_id, AckItem(key, self._clock.now_ms(), is_urgent=False))
 
     def kill(self) -> None:
         """Drop cycles in flight where they stand."""
@@ -273,6 +291,50 @@ class Engine:
             self._wake.set()
 
     async def _work(self, batch: dict[Person, list[Item]]) -> list[Item]:
+        """Load, plan, commit, act; beside that, what only has to be noted. Returns items to be planned again."""
+        plain = {person: items for person, items in batch.items() if self._is_plain(person, items)}
+        if not plain:
+            return await self._see_through(batch)
+        if len(plain) == len(batch):
+            return await self._note(plain)
+        noting = asyncio.create_task(self._note(plain))
+        try:
+            again = await self._see_through({person: items for person, items in batch.items() if person not in plain})
+        finally:
+            await asyncio.wait([noting])
+        return again + noting.result()
+
+    def _slices(self, batch: dict[Person, list[Item]]) -> Slices:
+        is_patient = all(item.rank for items in batch.values() for item in items)
+        return Slices(PATIENT_SECONDS if is_patient and self._is_wanted() else SLICE_SECONDS)
+
+    def _is_plain(self, person: Person, items: Sequence[Item]) -> bool:
+        epoch = self._ownership.epoch(_slot_of(*person))
+        return all(
+            isinstance(item.payload, AckItem) and is_plain(self._recent.get(item.payload.key), epoch) for item in items
+        )
+
+    async def _note(self, batch: dict[Person, list[Item]]) -> list[Item]:
+        """Write what is known of executions to which nothing else happens."""
+        items = [
+            (item.payload.key, item) for mine in batch.values() for item in mine if isinstance(item.payload, AckItem)
+        ]
+        executions = [self._recent[key] for key in dict(items)]
+        slices = self._slices(batch)
+        written, others = await acknowledged(
+            self._documents, self._catalog, self._acks, executions, self._clock.now_ms(), slices.pause
+        )
+        for execution in written:
+            await slices.pause()
+            self._remember(execution)
+            if execution.due_at is not None:
+                self.on_due(execution.due_at)
+        for key in others:
+            self._recent.pop(key, None)  # read next time
+        self._finish([item for key, item in items if key not in others])
+        return [item for key, item in items if key in others]
+
+    async def _see_through(self, batch: dict[Person, list[Item]]) -> list[Item]:
         """Load, plan, commit, act. Returns items to be planned again."""
         needs: list[Asked] = []
         again: list[Item] = []
@@ -285,12 +347,14 @@ class Engine:
                 self._finish(items)  # a workspace that does not exist: the intake has dead-lettered its events
                 continue
             subject = subject_of(workspace, info.subject_secret, end_user_id)
-            certain = self._ownership.is_certain(items)
+            certain = self._ownership.is_certain(items) and not any(item.tries for item in items)
             needs.append(asked(subject, info, items, self._catalog, certain))
         if self._catalog.has_adaptive():
             await self._catalog.allocations.refresh()
         now = self._clock.now_ms()
-        loaded = await load(self._documents, self._catalog, needs, self._recent, now)
+        needs, loaded, newer_ones = await self._load(needs, now)
+        for need, newer_one in newer_ones:
+            await self._park(need, newer_one)
         needs, loaded, fenced = self._unfenced(needs, loaded)
         again.extend(fenced)
         claimed_at = time.monotonic()
@@ -298,7 +362,7 @@ class Engine:
         troubled: list[tuple[Asked, Exception]] = []
         # Before anybody else comes to do anything: whatever is dealt anew meanwhile, these are the epochs we looked at.
         epochs = [self._ownership.epoch(need.subject.slot) for need in needs]
-        slices = _Slices()
+        slices = self._slices(batch)
         for need, (read, profile), epoch in zip(needs, loaded, epochs, strict=True):
             await slices.pause()
             try:
@@ -310,8 +374,8 @@ class Engine:
                 continue
             desks.append((need, desk, profile))
         lost = await self._take_places([desk for _, desk, _ in desks])
-        applied = await self._commit([one for one in desks if one[1] not in lost], lost, now)
-        await self._act(applied, claimed_at)
+        applied = await self._commit([one for one in desks if one[1] not in lost], lost, now, slices)
+        await self._act(applied, claimed_at, slices)
         if refused := [record for _, desk, _ in desks for record in desk.blocked]:
             await self._log.append(AUDIT, refused)
         lost |= await self._note_members([desk for _, desk, _ in desks if desk not in lost])
@@ -328,6 +392,47 @@ class Engine:
             self._finish(need.items)
         return again
 
+    async def _load(
+        self, needs: list[Asked], now: int
+    ) -> tuple[list[Asked], list[tuple[Loaded, SubjectDocument | None]], list[tuple[Asked, NewerDocument]]]:
+        """Read for these people; apart from them those of whom a document is of a newer version of this program."""
+        try:
+            with newer.refused():
+                return needs, await load(self._documents, self._catalog, needs, self._recent, now), []
+        except NewerDocument as error:
+            if len(needs) == 1:
+                return [], [], [(needs[0], error)]
+        half = len(needs) // 2  # who it is shows in the half that fails again: seldom, and then for few
+        first, second = await self._load(needs[:half], now), await self._load(needs[half:], now)
+        return first[0] + second[0], first[1] + second[1], first[2] + second[2]
+
+    async def _park(self, need: Asked, error: NewerDocument) -> None:
+        """Keep what came for somebody whom this version cannot decide for: as dead letters, to be replayed once it is
+        updated. Their alarms ring again; a command's caller is told.
+        """
+        records = [item for item in need.items if isinstance(item.payload, EventItem | CommandItem)]
+        logger.error(
+            "lane.parked",
+            subject_key=need.subject.key,
+            collection=error.collection,
+            key=error.key,
+            records=len(records),
+        )
+        reason = (
+            f"A newer version of this program wrote a document of {error.collection}: replay this after the update."
+        )
+        letters = [
+            buried(item.payload.stored, reason)
+            for item in records
+            if isinstance(item.payload, EventItem | CommandItem) and item.payload.stored is not None
+        ]
+        if letters:
+            await self._log.append(DEAD_LETTERS, letters)
+        for item in records:
+            if isinstance(item.payload, CommandItem):
+                self._refuse(item.payload.command.id, error)
+        self._drop(need.items)
+
     async def _set_aside(self, items: Sequence[Item], error: Exception) -> list[Item]:
         """Keep the record that cannot be handled, tried again and again, as a dead letter; the items to be planned again."""
         bad = [error.item] if isinstance(error, _Unplannable) else list(items)
@@ -335,9 +440,13 @@ class Engine:
             return list(items)
         logger.error("lane.set_aside", items=len(bad), exc_info=error)
         reason = f"It could not be handled: {type(error.__cause__ or error).__name__}."
-        records = [
-            buried(item.payload.stored, reason) for item in bad if isinstance(item.payload, EventItem | CommandItem)
-        ]
+        records = []
+        for payload in (item.payload for item in bad):
+            if isinstance(payload, CommandItem) and payload.stored is None:
+                # Asked by ourselves. From the log it comes here again, and can be kept with its place.
+                await self._log.append(COMMANDS, [command_record(payload.command)])
+            elif isinstance(payload, EventItem | CommandItem) and payload.stored is not None:
+                records.append(buried(payload.stored, reason))
         if records:
             await self._log.append(DEAD_LETTERS, records)
         self._finish(bad)  # a timer or an acknowledgement among them is found again by its alarm
@@ -355,12 +464,13 @@ class Engine:
         return {desk for (desk, _), outcome in zip(taken, outcomes, strict=True) if outcome is not Outcome.APPLIED}
 
     async def _commit(
-        self, desks: Sequence[tuple[Asked, Desk, SubjectDocument | None]], lost: set[Desk], now: int
+        self, desks: Sequence[tuple[Asked, Desk, SubjectDocument | None]], lost: set[Desk], now: int, slices: Slices
     ) -> list[tuple[Desk, Held]]:
         """One guarded write per execution, all in one bulk; those applied. Desks with another outcome are lost."""
         writes: list[Write] = []
         owners: list[tuple[Desk, Held] | None] = []
         for need, desk, profile in desks:
+            await slices.pause()
             changed = desk.writes()
             for held, write in changed:
                 writes.append(write)
@@ -375,6 +485,7 @@ class Engine:
             writes.extend(extra)
             owners.extend([None] * len(extra))
         outcomes = await self._documents.write_many(writes) if writes else []
+        unread = {desk for need, desk, _ in desks if not any(item.tries for item in need.items)}
         applied: list[tuple[Desk, Held]] = []
         for owner, outcome in zip(owners, outcomes, strict=True):
             if owner is None:
@@ -382,9 +493,9 @@ class Engine:
             desk, held = owner
             if outcome is Outcome.APPLIED:
                 applied.append((desk, held))
-            elif outcome is not Outcome.DUPLICATE or desk.results:
-                # A start by event that was decided before is decided. One that somebody waits for is planned
-                # again: with the former decision loaded it answers `duplicate`.
+            elif outcome is not Outcome.DUPLICATE or desk.results or desk in unread:
+                # A start that was decided before is decided. It is planned again: with the former decision loaded it
+                # answers `duplicate`, or is counted as a repeat. Once, where nobody waits for the answer.
                 lost.add(desk)
                 self._recent.pop(held.execution.key, None)
         return applied
@@ -403,7 +514,7 @@ class Engine:
                 self.on_look_due(write.document.due_at)
         return lost
 
-    async def _plan(self, need: Asked, desk: Desk, now: int, slices: "_Slices") -> None:
+    async def _plan(self, need: Asked, desk: Desk, now: int, slices: Slices) -> None:
         for item in sorted(need.items, key=_moment_of):
             await slices.pause()
             try:
@@ -428,7 +539,7 @@ class Engine:
             case AckItem():
                 pass  # the desk has applied what is known
 
-    async def _act(self, applied: Sequence[tuple[Desk, Held]], claimed_at: float) -> None:
+    async def _act(self, applied: Sequence[tuple[Desk, Held]], claimed_at: float, slices: Slices) -> None:
         """After the commit: remember, publish, send."""
         records: list[Record] = []
         published: list[Held] = []
@@ -436,6 +547,7 @@ class Engine:
         calls: list[HookCall] = []
         effects: list[tuple[Execution, str, Intent]] = []
         for desk, held in applied:
+            await slices.pause()
             execution = held.execution
             self._acks.written(execution.key, held.acked_entries, held.acked_intents)
             self._remember(execution)
@@ -455,7 +567,7 @@ class Engine:
                 else:
                     sends.append(self._send(execution, key, intent, desk.profile, claimed_at))
         await self._dispatcher.submit(sends)
-        self._hooks.submit(calls)
+        await self._hooks.submit(calls)
         if records:
             await self._log.append(EXECUTION_RECORDS, records)
             moment = time.monotonic()
@@ -475,10 +587,7 @@ class Engine:
         """Somebody stands still until this is written."""
         if execution.key not in self._flushed:
             self._flushed.add(execution.key)
-            done = self.submit(
-                execution.workspace_id, execution.subject_id, AckItem(execution.key, self._clock.now_ms())
-            )
-            done.add_done_callback(lambda _: self._flushed.discard(execution.key))
+            self.submit(execution.workspace_id, execution.subject_id, AckItem(execution.key, self._clock.now_ms()))
 
     def _send(self, execution: Execution, key: str, intent: Intent, profile: Profile, claimed_at: float) -> Send:
         return send_of(execution, key, intent.channel or "", profile, claimed_at, is_repeat=intent.attempts > 0)
@@ -504,6 +613,8 @@ class Engine:
                 self._acks.forget(item.payload.key)
             if isinstance(item.payload, AckItem | DueItem):
                 self._recent.pop(item.payload.key, None)
+            if isinstance(item.payload, CommandItem) and item.payload.stored is None:
+                item.done.cancel()  # whoever asked has to ask somebody else
         self._finish(items)
 
     def _unfenced(
@@ -638,6 +749,8 @@ class Engine:
             self.unfinished -= 1
             if not item.done.done():
                 item.done.set_result(None)
+            if isinstance(item.payload, AckItem):
+                self._flushed.discard(item.payload.key)
             if self._seen and isinstance(item.payload, CommandItem):
                 seen = self._seen.get(item.payload.command.id)
                 if seen is not None and not seen.done():
@@ -663,23 +776,15 @@ class Engine:
         if len(self._recent) > RECENT:
             self._recent.popitem(last=False)
 
+    def _refuse(self, command_id: str, error: Exception) -> None:
+        reply = self._replies.get(command_id)
+        if reply is not None and not reply.done():
+            reply.set_exception(error)
+
     def _reply(self, result: CommandResult) -> None:
         reply = self._replies.get(result.key)
         if reply is not None and not reply.done():
             reply.set_result(result)
-
-
-class _Slices:
-    """Lets others have the loop now and then: a person may have a thousand items, a cycle hundreds of people."""
-
-    def __init__(self) -> None:
-        self._until = time.monotonic() + SLICE_SECONDS
-
-    async def pause(self) -> None:
-        """Between two items: nothing that is planned is half done."""
-        if time.monotonic() > self._until:
-            await asyncio.sleep(0)
-            self._until = time.monotonic() + SLICE_SECONDS
 
 
 class _Unplannable(Exception):

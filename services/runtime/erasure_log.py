@@ -15,8 +15,8 @@ from services.domain.mentions import Person
 from services.infra.log.port import Log, Place, Stored
 from services.runtime.collections import AUDIT, CATALOGUE, COMMANDS, DEAD_LETTERS, EVENTS, EXECUTION_RECORDS
 
-AT_ONCE: Final = 500
-READ_AT_ONCE: Final = 1_000
+AT_ONCE: Final = 300
+READ_AT_ONCE: Final = 500
 OWN: Final = (EVENTS, COMMANDS, DEAD_LETTERS, EXECUTION_RECORDS)
 SHARED: Final = (AUDIT, CATALOGUE)
 

@@ -57,7 +57,7 @@ class Peers:
     async def __call__(self, asked: Asked) -> Elsewhere:
         """Have both forget the person. Raises Unavailable."""
         person = asked.person
-        audience_entries = audit_entries = 0
+        audience_entries = answers = audit_entries = 0
         try:
             if (address := self._authoring()) is not None:
                 authoring: Any = authoring_rpc.ErasureServiceStub(self._channel(address))
@@ -67,7 +67,8 @@ class Peers:
                     receipt_id=asked.receipt_id,
                     answers_only=asked.is_again,
                 )
-                audience_entries = (await authoring.EraseSubject(request, timeout=PEER_SECONDS)).audience_entries
+                erased = await authoring.EraseSubject(request, timeout=PEER_SECONDS)
+                audience_entries, answers = erased.audience_entries, erased.answers
             if (address := self._analytics()) is not None:
                 analytics: Any = analytics_rpc.ErasureServiceStub(self._channel(address))
                 audit_entries = (
@@ -86,7 +87,7 @@ class Peers:
             raise Unavailable(
                 f"A service that has to forget the person does not answer: {error.code().name}."
             ) from error
-        return Elsewhere(audience_entries, audit_entries)
+        return Elsewhere(audience_entries, audit_entries, answers)
 
     async def close(self) -> None:
         """Let go of the connections."""

@@ -7,13 +7,23 @@ Source: runtime design 16 (mutants).
 from collections.abc import Iterable
 
 from services.domain.execution.execution import Execution
-from services.infra.log.port import Stored
+from services.infra.log.port import Place, Stored
 from services.runtime.collections import EventRecord, Ledger, MessageDocument
 
 
-def is_redelivery(record: EventRecord, stored: Stored) -> bool:
-    """The same id at the same place: process; at another: a producer's duplicate, drop."""
-    return record.partition == stored.partition and record.offset == stored.offset
+def is_redelivery(record: EventRecord, stored: Stored, first: Place | None = None) -> bool:
+    """The same id at the same place: process; at another: a producer's duplicate, drop.
+
+    `first`: where a dead letter that is replayed lay before it was set aside, which is its place.
+    """
+    place = (stored.partition, stored.offset) if first is None else (first.partition, first.offset)
+    return (record.partition, record.offset) in (place, (stored.partition, stored.offset))
+
+
+def is_new_to(execution: Execution, position: tuple[str, int]) -> bool:
+    """Whether a record asks for a decided start again, and is not the one it was decided by, read once more."""
+    topic, offset = position
+    return offset > execution.watermarks.get(topic, -1)
 
 
 def is_of_a_newer_owner(epoch: int, executions: Iterable[Execution], ledger: Ledger | None) -> bool:

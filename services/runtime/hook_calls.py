@@ -32,6 +32,7 @@ from services.runtime.senders.outcomes import Permanent, Temporary
 from services.runtime.webhooks import WebhookCaller
 from services.runtime.work import CLOSE_SECONDS
 
+CAPACITY = 10_000
 SIDE_BY_SIDE = 64
 logger = structlog.get_logger(__name__)
 
@@ -78,6 +79,8 @@ class HookCalls:
         self._caller = caller
         self._places = asyncio.Semaphore(SIDE_BY_SIDE)
         self._held: set[str] = set()
+        self._room = asyncio.Event()
+        self._room.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.on_settled: Callable[[Execution], None] = lambda execution: None
 
@@ -93,8 +96,13 @@ class HookCalls:
         """Nothing under way."""
         return not self._held
 
-    def submit(self, calls: Sequence[HookCall]) -> None:
-        """Begin claimed calls as soon as there is room for them."""
+    async def submit(self, calls: Sequence[HookCall]) -> None:
+        """Begin claimed calls as soon as there are places for them; waits while too many wait already."""
+        if not calls:
+            return
+        await self._room.wait()
+        if len(self._held) + len(calls) >= CAPACITY:
+            self._room.clear()
         for call in calls:
             self._held.add(call.call_id)
             task = asyncio.create_task(self._see_through(call))
@@ -126,6 +134,8 @@ class HookCalls:
             logger.warning("hook.unavailable", call_id=call.call_id, error=str(error))
         finally:
             self._held.discard(call.call_id)
+            if len(self._held) < CAPACITY:
+                self._room.set()
 
     async def _called(self, call: HookCall) -> Settled:
         one = call.execution

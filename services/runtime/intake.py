@@ -7,6 +7,7 @@ Source: runtime design 4.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,11 @@ from journeys.events.v1.command_record_pb2 import CommandRecord, StartCommand
 from journeys.events.v1.customer_event_pb2 import CustomerEvent
 
 from services.domain.execution.paths import envelope
+from services.domain.execution.repeats import Position
 from services.domain.execution.version import Version
+from services.domain.ids import MAX_ID_BYTES
 from services.domain.journey.paths import event_value
+from services.domain.times import DAY_MS
 from services.infra.clock import Clock
 from services.infra.documents.port import Documents, StoreUnavailable
 from services.infra.log.port import Log, LogUnavailable, Place, Record, Stored, Subscription, partition_of
@@ -35,10 +39,17 @@ from services.runtime.ingestion import event_record
 from services.runtime.lanes import log_key, subject_of
 from services.runtime.producers import Unreadable, event_in
 from services.runtime.refused_starts import refused_starts
+from services.runtime.repeats import CountRepeats, Repeat, position_in
+from services.runtime.replays import first_place
 from services.runtime.work import CommandItem, EventItem
 
 BATCH = 500
 COMMIT_SECONDS = 1.0
+# Between the beginnings of two batches from a broker, which answers at once with the one record it has: each batch asks
+# broker and store some questions, however few records it has, and a process that is asked nothing else asks them 70
+# times a second. Whoever comes alone does not wait.
+GATHER_SECONDS = 0.02
+REPLAY_HORIZON_MS = 30 * DAY_MS  # an event older than that starts nobody before a person has looked at it
 UNEXPECTED_SECONDS = 1.0
 logger = structlog.get_logger(__name__)
 
@@ -62,9 +73,21 @@ class Intake:
     """Polls events and commands, and follows them until they are done."""
 
     def __init__(
-        self, documents: Documents, log: Log, catalog: Catalog, engine: Engine, clock: Clock, marks: Marks
+        self,
+        documents: Documents,
+        log: Log,
+        catalog: Catalog,
+        engine: Engine,
+        clock: Clock,
+        marks: Marks,
+        count_repeats: CountRepeats,
+        *,
+        gather_seconds: float = 0.0,
     ) -> None:
         self._marks = marks
+        self._count_repeats = count_repeats
+        self._gather_seconds = gather_seconds
+        self._counting: set[asyncio.Task[None]] = set()
         self._documents = documents
         self._log = log
         self._catalog = catalog
@@ -80,8 +103,11 @@ class Intake:
         """Handle batch after batch, until cancelled."""
         self._subscription = subscription
         committer = asyncio.create_task(self._commit_now_and_then())
+        next_at = 0.0
         try:
             while True:
+                if (left := next_at - time.monotonic()) > 0:
+                    await asyncio.sleep(left)
                 try:
                     stored = await subscription.poll(BATCH, 1.0)
                 except (StoreUnavailable, LogUnavailable) as error:
@@ -91,6 +117,8 @@ class Intake:
                 if not stored:
                     continue
                 self._is_handling = True
+                if len(stored) < BATCH:
+                    next_at = time.monotonic() + self._gather_seconds
                 try:
                     await self._see_through(stored)
                 finally:
@@ -98,10 +126,16 @@ class Intake:
                 await self._engine.room()
         finally:
             committer.cancel()
+            for counting in self._counting:
+                counting.cancel()  # their offsets are not committed: whoever comes next reads them again
 
     def is_idle(self) -> bool:
         """Whether everything appended has been handed to the lanes."""
         return not self._is_handling and self._subscription is not None and self._subscription.lag() == 0
+
+    def has_counted(self) -> bool:
+        """Whether every repeat that was met is written down."""
+        return not self._counting
 
     async def commit(self) -> None:
         """Commit how far everything has been seen to."""
@@ -144,12 +178,15 @@ class Intake:
         commands: list[tuple[Stored, CommandRecord]] = []
         dead: list[tuple[Stored, str]] = []
         astray: list[Record] = []
+        oldest = self._clock.now_ms() - REPLAY_HORIZON_MS
         for one in stored:
             try:
                 if one.topic == COMMANDS:
                     commands.append((one, CommandRecord.FromString(one.value)))
                     continue
                 event = event_in(one)
+                if one.appended_at < oldest:
+                    raise Unreadable("It was appended more than 30 days ago: whoever sent it counts on it no more.")
                 if self._catalog.workspace(event.project_key) is None:
                     raise Unreadable("There is no such workspace.")
                 home = log_key(event.project_key, event.end_user_id or event.id)
@@ -158,6 +195,8 @@ class Intake:
                 else:
                     # A foreign partitioner, or a key that names somebody else: only the owner of the person's
                     # partition may decide. Its event id makes it the same event there.
+                    if not event.HasField("moved_from"):
+                        event.moved_from.partition, event.moved_from.offset = one.partition, one.offset
                     astray.append(Record(home, event.SerializeToString()))
             except DecodeError:
                 dead.append((one, "The command cannot be decoded."))
@@ -175,14 +214,20 @@ class Intake:
         spent = await self._spent([event for (_, event), key in zip(events, keys, strict=True) if key not in known])
         done: dict[tuple[str, int, int], asyncio.Future[None]] = {}
         seen: dict[str, Stored] = {}
+        again: list[tuple[Stored, Repeat]] = []
         for (one, event), key in zip(events, keys, strict=True):
             record = known.get(key)
             if key in in_lanes:
                 first, routed = in_lanes[key]
                 if first == one:  # this batch is handled again, since a part of it failed
                     done[one.topic, one.partition, one.offset] = routed
-                continue  # else a producer's duplicate that the first's record could not stop yet
-            if key in seen or (record is not None and not guards.is_redelivery(record, one)):
+                else:  # a producer's duplicate that the first's record could not stop yet
+                    again.append((one, _repeat(key, event, one)))
+                continue
+            if key in seen or (
+                record is not None and not guards.is_redelivery(record, one, first_place(one.headers, one.topic))
+            ):
+                again.append((one, _repeat(key, event, one)))
                 continue  # a producer's duplicate: the first decided
             if key in spent:
                 continue  # the first decided, before the person was forgotten
@@ -196,6 +241,8 @@ class Intake:
             done[one.topic, one.partition, one.offset] = self._engine.submit(
                 command.workspace, command.end_user_id, CommandItem(one, command)
             )
+        if again:
+            done |= self._count(again)
         if deal != self._deal:
             return  # whoever owns the partitions now reads these records again; a position of ours would skip others
         finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -203,6 +250,23 @@ class Intake:
         for one in stored:
             progress = self._progress.setdefault((one.topic, one.partition), _Progress())
             progress.waiting.append((one.offset, done.get((one.topic, one.partition, one.offset), finished)))
+
+    def _count(self, again: Sequence[tuple[Stored, Repeat]]) -> dict[tuple[str, int, int], "asyncio.Future[None]"]:
+        """Count repeats once the first ones' records are written; done then, by place."""
+        firsts = [self._in_lanes[one.key][1] for _, one in again if one.key in self._in_lanes]
+        self._counting.add(task := asyncio.create_task(self._see_counted([repeat for _, repeat in again], firsts)))
+        task.add_done_callback(self._counting.discard)
+        return {(one.topic, one.partition, one.offset): task for one, _ in again}
+
+    async def _see_counted(self, again: Sequence[Repeat], firsts: Sequence["asyncio.Future[None]"]) -> None:
+        if firsts:
+            await asyncio.wait(firsts)
+        while True:
+            try:
+                return await self._count_repeats(again)
+            except StoreUnavailable as error:
+                logger.warning("intake.cannot_count", repeats=len(again), error=str(error))
+                await asyncio.sleep(0.2)
 
     async def _spent(self, unknown: Sequence[CustomerEvent]) -> set[str]:
         """Keys of events that were decided before their person was forgotten. Only a producer of its own sends them."""
@@ -231,7 +295,9 @@ class Intake:
         is_heard = self._catalog.is_heard(workspace, event.type)
         if not is_heard and known is not None:
             return None  # nobody listens, and the record is there already
-        record = known or event_record(key, event, info.subject_secret, stored.partition, stored.offset)
+        record = known or event_record(
+            key, event, info.subject_secret, stored.partition, stored.offset, _moved_from(event)
+        )
         own: list[Version] = []
         elsewhere: list[tuple[Version, str]] = []
         missing: list[Record] = []
@@ -292,10 +358,21 @@ class Intake:
                 logger.exception("intake.cannot_commit")
 
 
+def _moved_from(event: CustomerEvent) -> Position | None:
+    moved = event.moved_from if event.HasField("moved_from") else None
+    return None if moved is None else (f"{EVENTS}:{moved.partition}", moved.offset)
+
+
+def _repeat(key: str, event: CustomerEvent, stored: Stored) -> Repeat:
+    """That one, by where its producer wrote it: moved twice, since a process was killed meanwhile, it is one repeat."""
+    return Repeat(key, event.received_ms, _moved_from(event) or position_in(stored))
+
+
 def _subject_in(version: Version, came: dict[str, object]) -> str | None:
     path = version.contract.subject_path if version.contract else ("endUserId",)
     found = event_value(came, path)
-    return found if isinstance(found, str) and found else None
+    is_id = isinstance(found, str) and 0 < len(found.encode()) <= MAX_ID_BYTES
+    return found if is_id else None
 
 
 def _subject_missing(version: Version, event: CustomerEvent) -> Record:

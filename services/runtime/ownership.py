@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 import structlog
 
 from services.domain.ids import LANES
+from services.infra.documents import newer
 from services.infra.documents.port import Documents, Insert, Outcome, Replace
 from services.infra.log.port import Log
 from services.runtime.collections import COMMANDS, EVENTS, OWNERS, Owner
+from services.runtime.replays import first_place
 from services.runtime.work import CommandItem, EventItem, Item
 
 RETAKE_SECONDS = 3.0  # by then a group would have told a member that was left out
@@ -33,13 +35,17 @@ class Ownership:
         self._ends: dict[tuple[str, int], int] = {}
 
     async def assigned(self, partitions: Sequence[int]) -> None:
-        """Take partitions over: raise their epochs, remember where the log ended. May be repeated."""
+        """Take partitions over: raise their epochs, remember where the log ended. May be repeated.
+
+        Raises NewerDocument where a newer version of this program keeps the epochs: then nothing is ours.
+        """
         for topic in (EVENTS, COMMANDS):
             ends = await self._log.ends(topic)
             self._ends.update(((topic, p), ends.get(p, 0)) for p in partitions)
         waiting = list(partitions)
         while waiting:
-            known = await self._documents.get_many(OWNERS, [str(p) for p in waiting])
+            with newer.refused():
+                known = await self._documents.get_many(OWNERS, [str(p) for p in waiting])
             owners = [_raised(p, known) for p in waiting]
             outcomes = await self._documents.write_many(
                 [Replace(OWNERS, owner) if owner.revision > 1 else Insert(OWNERS, owner) for owner in owners]
@@ -98,8 +104,12 @@ class Ownership:
             payload = item.payload
             if isinstance(payload, EventItem | CommandItem):
                 stored = payload.stored
+                if stored is None:
+                    continue  # asked by ourselves
                 if stored.offset < self._ends.get((stored.topic, stored.partition), 1 << 62):
                     return False
+                if first_place(stored.headers, stored.topic) is not None:
+                    return False  # it was set aside, perhaps after a crash in which its first copy was decided
         return True
 
 

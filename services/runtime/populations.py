@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from services.domain.execution.membership import next_change
 from services.domain.journey.predicate import Audience, Facts, PastEvent
 from services.infra.documents.port import Documents
+from services.infra.slices import Slices
 from services.runtime.catalog import Catalog
 from services.runtime.collections import EVENT_RECORDS, MEMBERSHIPS
 from services.runtime.desk import data_of
@@ -20,6 +21,7 @@ from services.runtime.lanes import subject_of
 from services.runtime.subject_documents import SUBJECTS, SubjectDocument, subject_document_key
 from services.runtime.watches import Belonging
 
+SLICE_SECONDS = 0.001
 MOST_EVENTS = 10_000  # of one person under one name, as at trigger time
 
 
@@ -89,7 +91,9 @@ class Populations:
                     if one.received_at <= now
                 ]
         found = []
+        slices = Slices(SLICE_SECONDS)
         for i, person in enumerate(people):
+            await slices.pause()
             document, history = person.document, histories.get(i, {})
             facts = Facts(
                 now=now,

@@ -19,6 +19,7 @@ from services.domain.times import is_zone
 SERVER_MEMBERS = ("createdAt", "updatedAt", "etag")
 MAX_EMAIL = 320  # RFC 3696, erratum 1690: 64 for the mailbox, 255 for the host, and the sign between
 MAX_LOCALE = 64
+_IGNORED = ("endUserId", "projectKey", *SERVER_MEMBERS)
 _FIXED = ("addresses", "channelPreferences")  # objects of fixed members: a null in them means absent
 
 
@@ -104,6 +105,19 @@ def patched_profile(current: ProfileInput, patch: Json, end_user_id: str) -> Pro
         else:
             merged[name] = value
     return read_profile(merged, end_user_id)
+
+
+def profile_faults(data: bytes) -> list[Fault]:
+    """Everything that is wrong with a profile or a merge patch of one, whoever's it is; never raises."""
+    nobody = ProfileInput({}, None, (), None, None, {}, global_opt_out=False)
+    try:
+        value = parse_json(data)
+        # Whose profile it is says the path: what a client read and sends back names the same person.
+        patch = {name: one for name, one in value.items() if name not in _IGNORED} if isinstance(value, dict) else value
+        patched_profile(nobody, patch, "-")
+    except Invalid as refusal:
+        return list(refusal.faults)
+    return []
 
 
 def profile_json(profile: ProfileInput) -> dict[str, Json]:

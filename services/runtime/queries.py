@@ -17,7 +17,7 @@ from services.runtime.catalog import Catalog
 from services.runtime.collections import EXECUTIONS, MESSAGES, MessageDocument
 from services.runtime.lanes import Subject, subject_of
 from services.runtime.messages import is_in_app
-from services.runtime.paging import PageRequest, page_of
+from services.runtime.paging import PageRequest, bytes_of, page_of
 
 SHOWN = (Status.RUNNING, Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.ABORTED)
 
@@ -95,14 +95,18 @@ class Queries:
             index, equals = "by_subject", (subject.key,)
         elif only.journey_id is not None:
             index, equals = "by_journey", (workspace, only.journey_id)
-        return await page_of(self._documents, MESSAGES, index, equals, page, _agrees(only), descending=True)
+        keep = _agrees(only)
+        return await page_of(self._documents, MESSAGES, index, equals, page, keep, descending=True, weigh=bytes_of)
 
     async def in_app(self, workspace: str, end_user_id: str, page: PageRequest) -> Page[MessageDocument]:
         """What the person's in-app store holds. Raises Invalid for a foreign cursor."""
         subject = await self._subject(workspace, end_user_id)
         if subject is None:
             return Page([])
-        return await page_of(self._documents, MESSAGES, "by_subject", (subject.key,), page, is_in_app, descending=True)
+        key = (subject.key,)
+        return await page_of(
+            self._documents, MESSAGES, "by_subject", key, page, is_in_app, descending=True, weigh=bytes_of
+        )
 
     async def _subject(self, workspace: str, end_user_id: str) -> Subject | None:
         info = await self._catalog.known(workspace)

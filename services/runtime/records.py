@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from journeys.events.v1.command_record_pb2 import CommandRecord
 from journeys.events.v1.execution_record_pb2 import (
     ArmChoice,
     ExecutionRecord,
@@ -22,6 +23,11 @@ from services.infra.log.port import Record
 from services.runtime.lanes import log_key
 
 _json = msgspec.json.Encoder()
+
+
+def command_record(command: CommandRecord) -> Record:
+    """The log record of a command, in its person's partition."""
+    return Record(log_key(command.workspace, command.end_user_id), command.SerializeToString())
 
 
 def record_of(execution: Execution, entries: Iterable[Entry], results: Mapping[str, str] | None = None) -> Record:

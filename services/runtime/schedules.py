@@ -29,7 +29,7 @@ from services.domain.journey.lifecycle import State
 from services.domain.journey.model import Trigger
 from services.domain.times import format_time
 from services.infra.clock import Clock
-from services.infra.documents.port import Documents, DuplicateKey, StaleRevision, StoreUnavailable
+from services.infra.documents.port import Documents, DuplicateKey, NewerDocument, StaleRevision, StoreUnavailable
 from services.infra.log.port import Log, LogUnavailable
 from services.infra.recurrence import occurrences as moments_of
 from services.runtime.blocked import blocked
@@ -137,7 +137,10 @@ class Schedules:
             return
         workspace, journey_id = version.workspace_id, version.journey_id
         written = f"{zone} {entry.at} {entry.local_at} {entry.rrule}"
-        known = await self._documents.get(SCHEDULES, f"{workspace}:{journey_id}")
+        try:
+            known = await self._documents.get(SCHEDULES, f"{workspace}:{journey_id}")
+        except NewerDocument:
+            return  # whoever wrote it goes on with it
         if known is not None and known.written == written:
             return
         if known is not None and known.version == version.number:

@@ -30,7 +30,7 @@ from services.domain.execution.walk import recipient
 from services.domain.journey.model import Graph, Trigger
 from services.domain.journey.predicate import PastEvent
 from services.domain.journey.reading import read_settings, read_steps
-from services.domain.messaging.masking import Mask, personal_strings_in, strings_in
+from services.domain.messaging.masking import Mask, name_parts, personal_strings_in, strings_in
 from services.domain.times import format_time, is_zone, parse_time
 from services.infra.clock import Clock
 from services.infra.documents.port import Documents
@@ -242,7 +242,8 @@ class Simulation:
             overrides=overrides,
             witness=tracer,
         )
-        world = SimulatedWorld(prepared.communications, version.name, mask_of(loaded.profile, request))
+        mask = mask_of(loaded.profile, request)
+        world = SimulatedWorld(prepared.communications, version.name, mask)
         run = DryRun(version, view, world, self._render, FixedScript(script_of(request.events, start_at)))
         try:
             trace = simulate(run, fresh, tracer)
@@ -250,6 +251,8 @@ class Simulation:
             _log.exception("simulation.failed", journey_id=request.journey_id, error=str(error))
             trace = Trace("failed", "internal", tracer.checks, tuple(tracer.entries), None)
         _mark_failures(trace.entries, world.failed)
+        if mask is not None:
+            trace = _masked(trace, check_mask_of(loaded.profile, request))
         return Simulated(start_at, trace, world.rendered, tuple(name for name in OVERRIDES if name in overrides))
 
     def fresh(self, request: DryRunRequest, version: Version, loaded: Loaded, start_at: int) -> Execution:
@@ -349,18 +352,40 @@ def script_of(events: Sequence[Happening], start_at: int) -> list[ScriptedEvent]
     ]
 
 
-def mask_of(profile: Profile, request: DryRunRequest) -> Mask:
-    """What of the person must not be read: of a real one everything, of a synthetic one names and addresses."""
+def mask_of(profile: Profile, request: DryRunRequest) -> Mask | None:
+    """What of the person must not be read: of a real one everything, of a synthetic one names and addresses.
+
+    None would show a dry run as it is.
+    """
     is_real = request.end_user_id is not None
-    values = list(personal_strings_in(request.event_data))
-    values += [text for one in request.events for text in personal_strings_in(one.data)]
+    values = _personal(profile, request)
     if is_real:
-        values += [*strings_in(profile.attributes), profile.end_user_id, *profile.mobile_push]
-    else:
-        values += personal_strings_in(profile.attributes)
-    if profile.email:
-        values.append(profile.email)
+        values += [profile.end_user_id, *profile.mobile_push, *strings_in(profile.attributes)]
     return Mask(values, is_real=is_real)
+
+
+def check_mask_of(profile: Profile, request: DryRunRequest) -> Mask:
+    """What must not be read in the inputs of a check: names and addresses; what else was found is its reason."""
+    return Mask(_personal(profile, request), is_real=request.end_user_id is not None)
+
+
+def _personal(profile: Profile, request: DryRunRequest) -> list[str]:
+    values = [profile.email] if profile.email else []
+    values += personal_strings_in(profile.attributes)
+    values += personal_strings_in(request.event_data)
+    values += [text for one in request.events for text in personal_strings_in(one.data)]
+    return values + [part for value in values for part in name_parts(value)]
+
+
+def _masked(trace: Trace, mask: Mask) -> Trace:
+    """The same with the inputs of every check masked."""
+
+    def hide(checks: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+        return tuple({**check, "inputs": mask.inputs(check.get("inputs") or {})} for check in checks)
+
+    for entry in trace.entries:
+        entry.checks = hide(entry.checks)
+    return replace(trace, checks=hide(trace.checks))
 
 
 def synthetic(request: DryRunRequest, version: Version, info: WorkspaceInfo, catalog: Catalog) -> Loaded:

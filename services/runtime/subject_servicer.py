@@ -1,4 +1,4 @@
-"""Speaks SubjectService: proto in, proto out.
+"""Speaks SubjectService and ProfileService: proto in, proto out.
 
 Law: nothing is decided here. Use cases raise domain errors; the server's interceptor makes statuses of them.
 """
@@ -6,8 +6,11 @@ Law: nothing is decided here. Use cases raise domain errors; the server's interc
 from typing import Any
 
 import grpc
+from journeys.runtime.v1 import profile_service_pb2 as profile_pb
+from journeys.runtime.v1 import profile_service_pb2_grpc as profile_rpc
 from journeys.runtime.v1 import subject_service_pb2 as pb
 from journeys.runtime.v1 import subject_service_pb2_grpc as rpc
+from journeys.type.v1 import page_pb2
 
 from services.infra.grpc.caller import actor_from
 from services.runtime.acts import By
@@ -18,6 +21,7 @@ from services.runtime.convert import (
     suppression_to_proto,
 )
 from services.runtime.preferences import Preferences, Shown
+from services.runtime.profiles import profile_faults
 from services.runtime.subjects import Subjects
 from services.runtime.suppressions import Suppressions
 
@@ -102,6 +106,18 @@ class SubjectServicer(rpc.SubjectServiceServicer):
 
     async def Unsubscribe(self, request: pb.UnsubscribeRequest, context: Context) -> pb.UnsubscribeResponse:
         return pb.UnsubscribeResponse(preferences=_to_proto(await self._preferences.unsubscribe(request.token)))
+
+
+class ProfileServicer(profile_rpc.ProfileServiceServicer):
+    """What is wrong with profiles beside their shape."""
+
+    async def CheckProfile(
+        self, request: profile_pb.CheckProfileRequest, context: Context
+    ) -> profile_pb.CheckProfileResponse:
+        found = profile_faults(request.profile_json)
+        return profile_pb.CheckProfileResponse(
+            faults=[page_pb2.Fault(path=one.path, code=one.code, message=one.message) for one in found]
+        )
 
 
 def _to_proto(shown: Shown) -> pb.Preferences:

@@ -27,7 +27,7 @@ from services.infra.documents.port import (
 )
 from services.runtime.acts import ALL_CHANNELS, Act, Acts, By
 from services.runtime.erasure_documents import Marks
-from services.runtime.paging import PageRequest, page_of
+from services.runtime.paging import PageRequest, bytes_of, page_of
 from services.runtime.profiles import ProfileInput, parse_json, patched_profile, read_named_profile, read_profile
 from services.runtime.subject_documents import (
     EFFECTS_KEPT,
@@ -173,9 +173,10 @@ class Subjects:
         A page of a search may be short and still have a next one. Raises Invalid (a foreign cursor).
         """
         if email is not None:
-            return await page_of(self._documents, SUBJECTS, "by_email", (workspace, email.lower()), page)
+            key = (workspace, email.lower())
+            return await page_of(self._documents, SUBJECTS, "by_email", key, page, weigh=bytes_of)
         keep = None if query is None else _holding(query.lower())
-        return await page_of(self._documents, SUBJECTS, "by_id", (workspace,), page, keep)
+        return await page_of(self._documents, SUBJECTS, "by_id", (workspace,), page, keep, weigh=bytes_of)
 
     async def import_batch(self, workspace: str, profiles_json: Sequence[bytes], by: By = NOBODY) -> Imported:
         """Put up to 1,000 profiles, each on its own, those of one id in the order given. Raises Invalid (too many)."""

@@ -1,8 +1,10 @@
 """Work over all executions or all people of a journey: ending an archived one, comparing who belongs, an occurrence.
 
 Law: a sweep is a document with a cursor; killed, it goes on where it stood, and what it repeats does no harm. It
-asks by commands, so everything happens in the person's own lane, and asks for a page when the lanes have nearly done
-the one before. Sweeps take turns, a page each. While its journey is paused a sweep of people stands still.
+asks by commands, so everything happens in the person's own lane. Lanes of ours are asked in memory, and the cursor is
+written only when they have done a page; those of others are asked through the log. A page is asked for when the lanes
+have nearly done the one before. Sweeps take turns, a page each. While its journey is paused a sweep of people stands
+still.
 
     archive   an archived journey's executions are ended
     members   who belongs to the audience now is compared with who did: at the first publish, and whenever the
@@ -12,8 +14,9 @@ Source: runtime design 2.2 and 5; contract 2.1 (trigger).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import msgspec
 import structlog
@@ -27,8 +30,9 @@ from services.domain.journey.lifecycle import State
 from services.domain.journey.model import Trigger
 from services.domain.times import format_time
 from services.infra.clock import Clock
-from services.infra.documents.port import Documents, DuplicateKey, StaleRevision, StoreUnavailable
+from services.infra.documents.port import Documents, DuplicateKey, NewerDocument, StaleRevision, StoreUnavailable
 from services.infra.log.port import Log, LogUnavailable, Record
+from services.infra.slices import Slices
 from services.infra.telemetry import Telemetry
 from services.runtime.blocked import blocked
 from services.runtime.catalog import Catalog
@@ -45,10 +49,13 @@ from services.runtime.collections import (
 from services.runtime.desk import membership_key
 from services.runtime.lanes import log_key, slot_of, subject_of
 from services.runtime.populations import Person, Populations
+from services.runtime.records import command_record
 from services.runtime.watches import Belonging, Watch, belonging_of
 
-PAGE = 500
-TOLD_EVERY = 20  # pages
+PAGE = 250
+TOLD_EVERY = 40  # pages
+SLICE_SECONDS = 0.001
+PATIENCE_SECONDS = 30.0  # with a page of people in lanes of ours: one of them may be being forgotten
 WATCH_SECONDS = 0.25
 SCHEDULE = "schedule"
 logger = structlog.get_logger(__name__)
@@ -58,10 +65,20 @@ async def _no_wait() -> None:
     return None
 
 
+@dataclass(slots=True)
+class _Page:
+    """A page whose people were asked for: the sweep behind it, still to be written, and who is being waited for."""
+
+    after: Sweep
+    waits: list[tuple[CommandRecord, "asyncio.Future[None]"]] = field(default_factory=list)
+
+
 class Sweeps:
     """Watches the catalogue and does what its changes ask for of whole journeys.
 
-    `is_ours` says whether a journey's slot was dealt to this process, `pace` returns when there is room for another page; `settled` when whatever is being planned now is written.
+    `is_ours` says whether a slot was dealt to this process, `hand` puts a command into a lane of ours: its future ends
+    when that is through with it, and is cancelled where the lane is somebody else's by then. `pace` returns when there
+    is room for another page, `settled` when whatever is being planned now is written.
     """
 
     def __init__(
@@ -72,6 +89,7 @@ class Sweeps:
         clock: Clock,
         telemetry: Telemetry,
         *,
+        hand: Callable[[CommandRecord], "asyncio.Future[None]"],
         is_ours: Callable[[int], bool] = lambda slot: True,
         pace: Callable[[], Awaitable[None]] = _no_wait,
         settled: Callable[[], Awaitable[None]] = _no_wait,
@@ -80,6 +98,7 @@ class Sweeps:
         self._log = log
         self._catalog = catalog
         self._clock = clock
+        self._hand = hand
         self._is_ours = is_ours
         self._pace = pace
         self._settled = settled
@@ -89,7 +108,8 @@ class Sweeps:
         self._seen_revision = -1
         self._seen: dict[str, int] = {}  # workspaces, as they were when they were looked at
         self._finished: set[str] = set()
-        self._open: dict[str, Sweep] | None = None  # None: not read from the store yet
+        self._open: dict[str, Sweep] | None = None  # as they will be written; None: not read from the store yet
+        self._asked: dict[str, _Page] = {}  # the page that is in the lanes, by sweep
         self._compared: dict[str, str] = {}  # members sweeps, with the fingerprint they were begun for
         self._is_sweeping = False
         self._wake = asyncio.Event()
@@ -98,6 +118,7 @@ class Sweeps:
     def look_again(self) -> None:
         """Other slots are ours than before: what their former owner left is read again."""
         self._open = None
+        self._asked.clear()
         self._compared.clear()
         self._seen_revision, self._seen = -1, {}
         self._wake.set()
@@ -123,6 +144,8 @@ class Sweeps:
                     await self._begin(self._catalog.revision)
                 due = [sweep for sweep in (await self._unfinished()).values() if self._can_go(sweep)]
                 if not due:
+                    for key in list(self._asked):
+                        await self._written(key)
                     return
                 for sweep in due:
                     await self._pace()
@@ -183,7 +206,10 @@ class Sweeps:
     async def _compare(self, key: str, workspace: str, watch: Watch) -> None:
         """See that a sweep for who belongs now was begun."""
         unfinished = await self._unfinished()
-        known = await self._documents.get(SWEEPS, key)
+        try:
+            known = await self._documents.get(SWEEPS, key)
+        except NewerDocument:
+            return  # whoever wrote it goes on with it
         if watch.who.fault is not None:
             # Nobody can say who belongs, so nobody enters or leaves; that is told once, and looked at when it is mended.
             name = f"audience_missing:{known.revision if known else 0}"
@@ -225,26 +251,24 @@ class Sweeps:
         return journey is None or journey.status != State.PAUSED
 
     async def _turn(self, sweep: Sweep) -> None:
-        """One page of one sweep."""
+        """Ask for one page of one sweep, see the one before through, and write how far that came."""
         now = self._clock.now_ms()
         version = self._version(sweep)
+        commands: list[CommandRecord] = []
         if version is None:  # the journey was archived, or starts people otherwise now
             after = _ended(sweep)
         elif sweep.kind == SCHEDULE:
-            after = await self._page_of_starts(sweep, version, now)
+            after, commands = await self._page_of_starts(sweep, version, now)
         else:
-            after = await self._page_of_members(sweep, now)
+            after, commands = await self._page_of_members(sweep, now)
         after = msgspec.structs.replace(after, revision=sweep.revision + 1)
-        unfinished = await self._unfinished()
-        try:
-            if after.done and after.kind == SCHEDULE:
-                # One for each moment would pile up. Were the moment made again, everybody's start is known.
-                await self._documents.delete(SWEEPS, sweep.key, sweep.revision)
-            else:
-                await self._documents.replace(SWEEPS, after)
-        except StaleRevision:
-            self._open = None  # somebody else is at it: what is left is read again
+        waits = await self._ask(commands)
+        if sweep.key in self._asked and not await self._written(sweep.key):
             return
+        self._asked[sweep.key] = _Page(after, waits)
+        if after.open is None and not await self._written(sweep.key):
+            return
+        unfinished = await self._unfinished()
         self._people.labels(sweep.kind).inc(after.seen - sweep.seen)
         if after.open is None:
             unfinished.pop(sweep.key, None)
@@ -266,33 +290,56 @@ class Sweeps:
                 return version if mode == ("schedule" if sweep.kind == SCHEDULE else "audience_entry") else None
         return None
 
-    async def _page_of_members(self, sweep: Sweep, now: int) -> Sweep:
+    async def _written(self, key: str) -> bool:
+        """Wait until the lanes have done the page they were asked for, then write it; False: the sweep is not ours."""
+        page = self._asked.pop(key, None)
+        if page is None:
+            return False
+        after = page.after
+        if pending := [future for _, future in page.waits if not future.done()]:
+            await asyncio.wait(pending, timeout=PATIENCE_SECONDS)
+        # Dealt to somebody else in between, or so long in coming that nobody else is to wait: asked twice does no harm.
+        await self._append([one for one, future in page.waits if future.cancelled() or not future.done()])
+        try:
+            if after.done and after.kind == SCHEDULE:
+                # One for each moment would pile up. Were the moment made again, everybody's start is known.
+                await self._documents.delete(SWEEPS, key, after.revision - 1)
+            else:
+                await self._documents.replace(SWEEPS, after)
+        except StaleRevision:
+            self._open = None  # somebody else is at it: what is left is read again
+            self._asked.pop(key, None)
+            return False
+        return True
+
+    async def _page_of_members(self, sweep: Sweep, now: int) -> tuple[Sweep, list[CommandRecord]]:
         watches = self._catalog.watches(sweep.workspace)
         watch = next((one for one in watches if one.journey_id == sweep.journey_id), None)
         if watch is None or watch.who.fault is not None or watch.fingerprint != sweep.fingerprint:
-            return _left(sweep)  # it is begun anew with the next look, or when the audience is mended
+            return _left(sweep), []  # it is begun anew with the next look, or when the audience is mended
         people, after = await self._people_of(sweep, watch.who)
         differing = await self._differing(sweep, watch, people, now)
         look = LookCommand(journey_id=sweep.journey_id, is_recording=sweep.is_recording, is_bulk=True)
-        await self._ask(
-            [
-                CommandRecord(id=f"{sweep.key}:{name}", workspace=sweep.workspace, end_user_id=name, look=look)
-                for name in differing
-            ]
-        )
+        commands = [
+            CommandRecord(id=f"{sweep.key}:{name}", workspace=sweep.workspace, end_user_id=name, look=look)
+            for name in differing
+        ]
         if after.done and not sweep.is_second and not sweep.is_first:
             after = msgspec.structs.replace(after, done=False, open=1, is_second=True, cursor=None)
-        return msgspec.structs.replace(after, seen=sweep.seen + len(people), asked=sweep.asked + len(differing))
+        after = msgspec.structs.replace(after, seen=sweep.seen + len(people), asked=sweep.asked + len(differing))
+        return after, commands
 
     async def _differing(self, sweep: Sweep, watch: Watch, people: list[Person], now: int) -> list[str]:
         """Those whom the lane has to look at: another answer than is known, or an alarm that is not set."""
         info = self._catalog.workspace(sweep.workspace)
         if info is None or not people:
             return []
-        keys = [
-            membership_key(subject_of(sweep.workspace, info.subject_secret, one.end_user_id), sweep.journey_id)
-            for one in people
-        ]
+        keys: list[str] = []
+        slices = Slices(SLICE_SECONDS)
+        for one in people:
+            await slices.pause()
+            subject = subject_of(sweep.workspace, info.subject_secret, one.end_user_id)
+            keys.append(membership_key(subject, sweep.journey_id))
         known, answers = await asyncio.gather(
             self._documents.get_many(MEMBERSHIPS, keys),
             self._populations.belonging(sweep.workspace, watch.who, people, now),
@@ -303,7 +350,7 @@ class Sweeps:
             if _is_other(known.get(key), *answer)
         ]
 
-    async def _page_of_starts(self, sweep: Sweep, version: Version, now: int) -> Sweep:
+    async def _page_of_starts(self, sweep: Sweep, version: Version, now: int) -> tuple[Sweep, list[CommandRecord]]:
         workspace, journey_id = sweep.workspace, sweep.journey_id
         name, shown = occurrence_id(sweep.occurrence), format_time(sweep.occurrence)
         who: Belonging | None = None
@@ -314,7 +361,7 @@ class Sweeps:
         if reason is not None:
             metadata = {"reason": reason, "occurrence": shown}
             await self._log.append(AUDIT, [blocked(workspace, journey_id, f"{name}:{reason}", now, metadata)])
-            return _ended(sweep)
+            return _ended(sweep), []
         people, after = await self._people_of(sweep, who)
         if who is None:
             asked = people
@@ -343,8 +390,8 @@ class Sweeps:
                     start=start,
                 )
             )
-        await self._ask(commands)
-        return msgspec.structs.replace(after, seen=sweep.seen + len(people), asked=sweep.asked + len(asked))
+        after = msgspec.structs.replace(after, seen=sweep.seen + len(people), asked=sweep.asked + len(asked))
+        return after, commands
 
     async def _people_of(self, sweep: Sweep, who: Belonging | None) -> tuple[list[Person], Sweep]:
         """The next page, and the sweep behind it."""
@@ -364,17 +411,31 @@ class Sweeps:
             return people, msgspec.structs.replace(_ended(sweep), is_listed=is_listed)
         return people, msgspec.structs.replace(sweep, cursor=cursor, is_listed=is_listed)
 
-    async def _ask(self, commands: list[CommandRecord]) -> None:
+    async def _ask(self, commands: Sequence[CommandRecord]) -> "list[tuple[CommandRecord, asyncio.Future[None]]]":
+        """Ask for these; what has to be waited for."""
+        ours: list[CommandRecord] = []
+        others: list[CommandRecord] = []
+        for one in commands:
+            (ours if self._is_ours(slot_of(one.workspace, one.end_user_id)) else others).append(one)
+        await self._append(others)
+        waits = []
+        slices = Slices(SLICE_SECONDS)
+        for one in ours:
+            await slices.pause()
+            waits.append((one, self._hand(one)))
+        return waits
+
+    async def _append(self, commands: Sequence[CommandRecord]) -> None:
         if commands:
-            await self._log.append(
-                COMMANDS,
-                [Record(log_key(one.workspace, one.end_user_id), one.SerializeToString()) for one in commands],
-            )
+            await self._log.append(COMMANDS, [command_record(one) for one in commands])
 
     # -- executions
 
     async def _end_all(self, key: str, workspace: str, journey_id: str) -> None:
-        sweep = await self._documents.get(SWEEPS, key)
+        try:
+            sweep = await self._documents.get(SWEEPS, key)
+        except NewerDocument:
+            return  # whoever wrote it goes on with it
         if sweep is None:
             sweep = Sweep(key=key, workspace=workspace, journey_id=journey_id, cursor=None, done=False, revision=1)
             try:

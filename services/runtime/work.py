@@ -38,15 +38,20 @@ class EventItem:
 
 @dataclass(frozen=True, slots=True)
 class CommandItem:
-    """A command from the log."""
+    """A command from the log; or, without `stored`, one that this process asks itself at `asked_at` (ms).
 
-    stored: Stored
+    Such a one is in nobody's care but the asker's, who waits for it and asks again after a crash; where the person was
+    dealt to somebody else before it was handled, its future is cancelled.
+    """
+
+    stored: Stored | None
     command: CommandRecord
+    asked_at: int = 0
 
     @property
     def at(self) -> int:
         """When it is to be handled."""
-        return self.stored.appended_at
+        return self.stored.appended_at if self.stored is not None else self.asked_at
 
     @property
     def is_forget(self) -> bool:

@@ -21,6 +21,7 @@ ALL = (
     "end_to_end",
     "backfill",
     "intake",
+    "forget",
     "idle",
     "pinpoint",
 )

@@ -1,6 +1,6 @@
 """`make bench-distributed`: the workload of end_to_end with a process for each service, on Kafka and a document server.
 
-    python -m tests.benchmarks.distributed [--people N] [--seconds N] [--waiting N] [--due N]
+    python -m tests.benchmarks.distributed [--people N] [--seconds N] [--timers N] [--due N]
 
 Everything shares this machine's cores: the four services, the broker, the document server and this program. The first
 line says which document server it was; a stand-in's figure is nobody else's.
@@ -8,9 +8,10 @@ line says which document server it was; a stand-in's figure is nobody else's.
     store      guarded writes in bulks of 500 through our adapter, before anything else runs: the server's own ceiling
     flow       events over HTTP until step-stats count the last send, as in end_to_end; CPU of each process meanwhile
     latency    CloudEvents straight to Kafka at half of that rate: from the broker's time to the message's
-    timers     executions that wait, of which some are due within one minute: from due to the message's time
+    timers     executions that wait, of which some are due within one minute: from due to the message's time, and how
+               much of that is beyond what the store allows, had it nothing else to do than their writes
 
---due is by default what half of the measured rate does in a minute, and 100,000 at most.
+--due is by default what half of the measured rate does in a minute, and all of --timers at most.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ Figure = tuple[str, float, str]
 BULK = 500
 CEILING_SECONDS = 6.0
 MINUTE_MS = 60_000
-MOST_DUE = 100_000
+IN_FLIGHT = 4  # bulks at once
+LINGER_MS = 5  # of the producer that measures latency: Kafka's own default
+WRITES = 6  # of one execution: itself twice, its message, its facts twice, rows of the timeline
 WAIT: list[dict[str, Any]] = [
     {"id": "trigger", "type": "trigger", "mode": "event", "next": "wait"},
     {"id": "wait", "type": "wait", "mode": "duration", "duration": "P1D", "next": "mail"},
@@ -72,16 +75,19 @@ ROWS = Collection("bench_rows", Row, epoch="epoch", indexes=(Index("due", ("lane
 
 def figures(given: argparse.Namespace, place: OwnPlace) -> Iterator[Figure]:
     """All of them, in the order of the module's list."""
-    yield "distributed.store_guarded_writes_per_second", asyncio.run(_ceiling(place)), "1/s"
+    ceiling, cpu = asyncio.run(_ceiling(place))
+    yield "distributed.store_guarded_writes_per_second", ceiling, "1/s"
+    if cpu is not None:
+        yield "distributed.store_cpu_microseconds_per_guarded_write", cpu, "us"
     cluster = Cluster(place, ["runtime"])
     try:
         cluster.start()
-        yield from _with_cluster(given, place, cluster)
+        yield from _with_cluster(given, place, cluster, ceiling)
     finally:
         cluster.close()
 
 
-def _with_cluster(given: argparse.Namespace, place: OwnPlace, cluster: Cluster) -> Iterator[Figure]:
+def _with_cluster(given: argparse.Namespace, place: OwnPlace, cluster: Cluster, ceiling: float) -> Iterator[Figure]:
     client = cluster.workspace()
     project = client.get("/api/workspace").ok()["projectKey"]
     _import(client, given.people)
@@ -89,39 +95,56 @@ def _with_cluster(given: argparse.Namespace, place: OwnPlace, cluster: Cluster) 
     _post(client, range(given.people // 10), "warm")
     _until(client, journey, given.people // 10)
 
-    before, begun = _cpu(cluster), time.perf_counter()
+    before, begun = _cpu(cluster.pids()), time.perf_counter()
     _post(client, range(given.people), "run")
     _until(client, journey, given.people + given.people // 10)
     seconds = time.perf_counter() - begun
     rate = given.people / seconds
     yield "distributed.executions_per_second", rate, "1/s"
-    for name, spent in _cpu(cluster).items():
+    for name, spent in _cpu(cluster.pids()).items():
         yield f"distributed.cpu_seconds_per_execution.{name}", (spent - before[name]) / given.people, "s"
 
     sent = max(int(rate / 2 * given.seconds), 10)
+    before = _cpu(cluster.pids())
     asyncio.run(_produce(place, project, sent, rate / 2))
     _until(client, journey, given.people + given.people // 10 + sent)
     taken = _first_effects(place, journey)
     yield "latency.load_per_second", rate / 2, "1/s"
     yield "latency.first_effect_p50_ms", _part(taken, 0.5), "ms"
     yield "latency.first_effect_p99_ms", _part(taken, 0.99), "ms"
+    for name, spent in _cpu(cluster.pids()).items():
+        yield f"latency.cpu_seconds_per_execution.{name}", (spent - before[name]) / sent, "s"
 
-    yield from _timers(given, place, client, project, int(rate / 2 * 60), cluster)
+    yield from _timers(given, place, client, project, int(rate / 2 * 60), cluster, ceiling)
     yield "runtime.rss_megabytes", _rss(cluster.pids()["runtime"]), "MB"
 
 
 # -- the store's own ceiling
 
 
-async def _ceiling(place: OwnPlace) -> float:
+async def _ceiling(place: OwnPlace) -> tuple[float, float | None]:
+    """Guarded replaces a second, bulks of 500, some of them in flight; and the server's CPU for each, us."""
     documents = MongoDocuments(place.mongodb, place.database)
     await documents.migrate([ROWS])
     await documents.open([ROWS])
-    rows = [Row(f"k{i:05}", i % 64, i) for i in range(4 * BULK)]
+    rows = [Row(f"k{i:05}", i % 64, i) for i in range(IN_FLIGHT * 4 * BULK)]
     for start in range(0, len(rows), BULK):
         await documents.write_many([Insert(ROWS, row) for row in rows[start : start + BULK]])
-    written, begun = 0, time.perf_counter()
-    while time.perf_counter() - begun < CEILING_SECONDS:
+    before, begun = _cpu({}), time.perf_counter()
+    share = len(rows) // IN_FLIGHT
+    parts = [rows[start : start + share] for start in range(0, len(rows), share)]
+    written = sum(await asyncio.gather(*(_replace(documents, part, begun + CEILING_SECONDS) for part in parts)))
+    rate = written / (time.perf_counter() - begun)
+    after = _cpu({})
+    await documents.close()
+    server = "store_server"
+    return rate, (after[server] - before[server]) / written * 1e6 if server in after else None
+
+
+async def _replace(documents: MongoDocuments, rows: list[Row], until: float) -> int:
+    """Bulk after bulk over these rows; how many documents were written."""
+    written = 0
+    while time.perf_counter() < until:
         start = written % len(rows)
         part = [
             msgspec.structs.replace(row, revision=row.revision + 1, due_at=row.due_at + 1)
@@ -131,9 +154,7 @@ async def _ceiling(place: OwnPlace) -> float:
         assert set(outcomes) == {Outcome.APPLIED}
         rows[start : start + BULK] = part
         written += BULK
-    rate = written / (time.perf_counter() - begun)
-    await documents.close()
-    return rate
+    return written
 
 
 # -- over HTTP
@@ -186,7 +207,7 @@ def _until(client: Client, journey: str, count: int) -> None:
 async def _produce(place: OwnPlace, project: str, count: int, rate: float) -> None:
     """So many events, evenly."""
     address = place.kafka()
-    producer = AIOKafkaProducer(**address.options(), acks="all", enable_idempotence=True)
+    producer = AIOKafkaProducer(**address.options(), acks="all", enable_idempotence=True, linger_ms=LINGER_MS)
     await producer.start()
     begun = time.perf_counter()
     try:
@@ -222,10 +243,15 @@ def _first_effects(place: OwnPlace, journey: str) -> list[float]:
 
 
 def _timers(
-    given: argparse.Namespace, place: OwnPlace, client: Client, project: str, able: int, cluster: Cluster
+    given: argparse.Namespace,
+    place: OwnPlace,
+    client: Client,
+    project: str,
+    able: int,
+    cluster: Cluster,
+    ceiling: float,
 ) -> Iterator[Figure]:
-    due = min(given.due or able, MOST_DUE)
-    waiting = max(given.waiting, due)
+    due = min(given.due or able, given.timers)
     _import(client, due)
     journey = _journey(client, WAIT, "bench.waited")
     _post(client, range(1), "pattern", "bench.waited")
@@ -233,46 +259,68 @@ def _timers(
         executions = mongo[place.database]["executions"]
         while executions.count_documents({"journey_id": journey, "outbox_due_at": None}) < 1:
             time.sleep(0.1)
-    begins = asyncio.run(_plant(place, project, journey, waiting, due))
-    peak = 0.0
+    begins = asyncio.run(_plant(place, project, journey, given.timers, due))
+    before, peak = _cpu(cluster.pids()), 0.0
     while time.time() * 1000 < begins + MINUTE_MS:
         peak = max(peak, _rss(cluster.pids()["runtime"]))
         time.sleep(1)
     _until(client, journey, due)
+    peak = max(peak, _rss(cluster.pids()["runtime"]))
+    spent = {name: now - before[name] for name, now in _cpu(cluster.pids()).items()}
     with _database(place) as mongo:
         handed = mongo[place.database]["messages"].find({"journey_id": journey})
-        late = [(one.get("sent_at") or one["at"]) - _due_of(begins, one["end_user_id"], due) for one in handed]
-    yield "timers.waiting", waiting, "executions"
+        came = {one["end_user_id"]: one.get("sent_at") or one["at"] for one in handed}
+    late = [came[f"u{i}"] - _due_of(begins, i, due) for i in range(due)]
+    allowed = _allowed([_due_of(begins, i, due) for i in range(due)], 1000 * WRITES / ceiling)
+    yield "timers.waiting", given.timers, "executions"
     yield "timers.due_in_a_minute", due, "executions"
+    yield "timers.drained_per_second", due / ((max(came.values()) - begins) / 1000), "1/s"
     yield "timers.lateness_p50_ms", _part(late, 0.5), "ms"
     yield "timers.lateness_p99_ms", _part(late, 0.99), "ms"
+    yield "timers.store_allows_p99_ms", _part(allowed, 0.99), "ms"
+    beyond = [max(one - of_store, 0.0) for one, of_store in zip(late, allowed, strict=True)]
+    yield "timers.beyond_the_store_p99_ms", _part(beyond, 0.99), "ms"
     yield "timers.runtime_rss_megabytes", peak, "MB"
+    for name, seconds in spent.items():
+        yield f"timers.cpu_seconds_per_execution.{name}", seconds / due, "s"
 
 
-def _due_of(begins: int, user: str, due: int) -> int:
-    return begins + int(user[1:]) * MINUTE_MS // due
+def _allowed(due: Sequence[int], each_ms: float) -> list[float]:
+    """How late each would be, were a server that takes so long for one the only thing that takes time."""
+    late, free = [], 0.0
+    for at in due:
+        free = max(free, at) + each_ms
+        late.append(free - at)
+    return late
+
+
+def _due_of(begins: int, number: int, due: int) -> int:
+    return begins + number * MINUTE_MS // due
 
 
 async def _plant(place: OwnPlace, project: str, journey: str, waiting: int, due: int) -> int:
     """Copies of the execution that waits: those of the first people due one after the other in the minute that begins
     at the moment this returns (ms), those of everybody else tomorrow.
 
-    Written as the runtime would have: it would take the runtime an hour to get there.
+    Written as the runtime would have: it would take the runtime minutes to get there.
     """
     documents, log = MongoDocuments(place.mongodb, place.database), KafkaLog(place.kafka(), now_ms=SystemClock().now_ms)
     await documents.open([EXECUTIONS])
     secret = await _secret(log, project)
     found = (await documents.scan(EXECUTIONS, "by_journey", (project, journey))).items
     pattern = next(one for one in found if one.wait is not None)
-    # The runtime looks for alarms every half minute: it has to meet these before the first is due.
-    begins = SystemClock().now_ms() + 40_000 + waiting * 2
-    for start in range(0, waiting, BULK):
-        copies = [
-            _copy(pattern, project, secret, i, _due_of(begins, f"u{i}", due) if i < due else begins + 86_400_000)
-            for i in range(start, min(start + BULK, waiting))
-        ]
-        outcomes = await documents.write_many([Insert(EXECUTIONS, one) for one in copies])
-        assert set(outcomes) == {Outcome.APPLIED}
+
+    async def plant(numbers: range, due_of: Callable[[int], int]) -> None:
+        for start in range(0, len(numbers), BULK):
+            copies = [_copy(pattern, project, secret, i, due_of(i)) for i in numbers[start : start + BULK]]
+            outcomes = await documents.write_many([Insert(EXECUTIONS, one) for one in copies])
+            assert set(outcomes) == {Outcome.APPLIED}
+
+    tomorrow = SystemClock().now_ms() + 86_400_000
+    await plant(range(due, waiting), lambda _: tomorrow)
+    # The runtime looks for alarms it does not know of every half minute: it has to meet these before the first is due.
+    begins = SystemClock().now_ms() + 35_000 + due * 3
+    await plant(range(due), lambda i: _due_of(begins, i, due))
     assert SystemClock().now_ms() + 31_000 < begins, "planting took so long that the first alarms would be late"
     await log.close()
     await documents.close()
@@ -316,14 +364,14 @@ async def _secret(log: KafkaLog, project: str) -> bytes:
 # -- what processes cost
 
 
-def _cpu(cluster: Cluster) -> dict[str, float]:
-    """CPU seconds so far of each service, and of the servers where they are known."""
-    pids = cluster.pids()
+def _cpu(pids: Mapping[str, int]) -> dict[str, float]:
+    """CPU seconds so far of these processes, of the servers where they are known, and of this program."""
+    found = dict(pids)
     state = os.environ.get("JOURNEYS_TEST_STATE")
     for name in ("log", "store"):
         if state and (file := Path(state) / f"{name}.pid").exists():
-            pids[f"{name}_server"] = int(file.read_text())
-    return {name: _spent(pid) for name, pid in pids.items()}
+            found[f"{name}_server"] = int(file.read_text())
+    return {**{name: _spent(pid) for name, pid in found.items()}, "client": time.process_time()}
 
 
 def _spent(pid: int) -> float:
@@ -350,7 +398,7 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--people", type=int, default=2_000, help="executions of the flow (2000)")
     options.add_argument("--seconds", type=float, default=20.0, help="how long latency is measured (20)")
-    options.add_argument("--waiting", type=int, default=10_000, help="executions that wait (10000; the aim: 100000)")
+    options.add_argument("--timers", type=int, default=10_000, help="executions that wait (10000; the aim: 100000)")
     options.add_argument("--due", type=int, default=0, help="of them due in one minute (half of the measured rate)")
     given = options.parse_args()
     place = OwnPlace(servers())

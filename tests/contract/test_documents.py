@@ -1,11 +1,13 @@
 """What every document store promises: one suite over all adapters, each promise once."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
 import pytest
 
+from services.infra.documents import newer
 from services.infra.documents.port import (
     BadCursor,
     Collection,
@@ -14,6 +16,7 @@ from services.infra.documents.port import (
     DuplicateKey,
     Index,
     Insert,
+    NewerDocument,
     Outcome,
     Page,
     Replace,
@@ -547,6 +550,14 @@ class TestScanPrefixes:
 
         assert [Task("a", 0, 5)] == await store.scan_prefixes(TASKS, "due", [(0,), (1,)], high=6, limit=10)
 
+    async def test_low_itself_is_taken_in(self, store: Documents) -> None:
+        """[low, high): what lies before is passed over, and fills no place of the limit."""
+        await put(store, *(Task(f"t{i:02}", i % 4, i) for i in range(20)), Task("never", 1, None))
+
+        found = await store.scan_prefixes(TASKS, "due", [(0,), (1,), (3,)], low=5, high=13, limit=4)
+
+        assert ["t05", "t07", "t08", "t09"] == [task.key for task in found]
+
     async def test_ties_are_broken_by_the_key(self, store: Documents) -> None:
         """As in a scan."""
         await put(store, Task("b", 0, 5), Task("c", 1, 5), Task("a", 2, 5))
@@ -667,3 +678,83 @@ class TestDurability:
         rest: Page[Task] = await store.scan(TASKS, "due", (1,), after=page.cursor)
 
         assert ["t2", "t3"] == [task.key for task in rest.items]
+
+
+NEWER_TASKS = Collection("tasks", Task, epoch="epoch", indexes=TASKS.indexes, schema=2)
+
+
+class TestNewer:
+    """Documents of a schema above the collection's: a newer version of the program wrote them."""
+
+    @pytest.fixture
+    async def store(self, documents: Documents) -> Documents:
+        """One newer document, due first, among two of ours."""
+        newer.forget_what_was_told()
+        await documents.open([NEWER_TASKS])
+        await documents.insert(NEWER_TASKS, Task("newer", 1, 10, owner="ann"))
+        await documents.open([TASKS])
+        await put(documents, Task("one", 1, 20, owner="ann"), Task("two", 1, 30, owner="ben"))
+        return documents
+
+    async def test_whoever_asks_for_it_alone_is_refused(self, store: Documents) -> None:
+        """It is there, so it is not None."""
+        with pytest.raises(NewerDocument, match="a newer version"):
+            await store.get(TASKS, "newer")
+
+    async def test_whoever_asks_for_many_goes_on_without_it(
+        self, store: Documents, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """By key, by scan, by prefix; what lies behind it is found all the same. The log says it once."""
+        by_key = sorted(await store.get_many(TASKS, ["newer", "one"]))
+        pages = [await pages_of(store, index, equals, limit=1) for index, equals in (("due", (1,)), ("", ()))]
+        first = await store.scan_prefixes(TASKS, "due", [(1,), (2,)], high=100, limit=1)
+        (query,) = await store.scan_many(TASKS, "due", [((1,), None)], limit=5)
+
+        assert (["one"], ["one"], ["one", "two"]) == (by_key, [one.key for one in first], [one.key for one in query])
+        assert [["one", "two"]] * 2 == [[key for page in found for key in page] for found in pages]
+        assert 20 == await store.least(TASKS, "due", [(1,)])
+        assert 1 == caplog.text.count("was written by a newer version of this program")
+
+    @pytest.mark.parametrize("how", ["get_many", "scan", "scan_many", "scan_prefixes"])
+    async def test_whoever_must_not_take_it_for_absent_is_refused(self, store: Documents, how: str) -> None:
+        """Within `refused`, whatever way it is met."""
+        asked: dict[str, Callable[[], Awaitable[object]]] = {
+            "get_many": lambda: store.get_many(TASKS, ["newer", "one"]),
+            "scan": lambda: store.scan(TASKS, "owner", ("ann",)),
+            "scan_many": lambda: store.scan_many(TASKS, "owner", [(("ann",), None), (("ben",), None)], limit=5),
+            "scan_prefixes": lambda: store.scan_prefixes(TASKS, "due", [(1,)], high=100, limit=5),
+        }
+
+        with newer.refused(), pytest.raises(NewerDocument) as caught:
+            await asyncio.gather(asked[how]())
+
+        assert ("tasks", "newer") == (caught.value.collection, caught.value.key)
+
+    async def test_whoever_does_not_meet_it_is_not_refused(self, store: Documents) -> None:
+        """Its neighbours are as ever."""
+        with newer.refused():
+            found = await store.scan(TASKS, "owner", ("ben",))
+
+        assert ["two"] == [one.key for one in found.items]
+
+    async def test_nothing_of_ours_takes_its_place(self, store: Documents) -> None:
+        """Not an insert, and not a replace whose revision would fit."""
+        outcomes = await store.write_many([Insert(TASKS, Task("newer", note="ours")), Insert(TASKS, Task("three"))])
+        outcomes += await store.write_many([Replace(TASKS, Task("newer", revision=2)), Replace(TASKS, _next("one"))])
+        await store.open([NEWER_TASKS])
+
+        assert ["duplicate", "applied", "conflict", "applied"] == [outcome.value for outcome in outcomes]
+        assert Task("newer", 1, 10, owner="ann") == await store.get(NEWER_TASKS, "newer")
+
+    async def test_the_newer_version_writes_over_what_the_older_one_wrote(self, store: Documents) -> None:
+        """From then on it is newer, too."""
+        await store.open([NEWER_TASKS])
+        await store.replace(NEWER_TASKS, _next("one"))
+        await store.open([TASKS])
+
+        with pytest.raises(NewerDocument):
+            await store.get(TASKS, "one")
+
+
+def _next(key: str) -> Task:
+    return Task(key, 1, 20, owner="ann", revision=2)

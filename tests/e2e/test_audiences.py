@@ -395,3 +395,26 @@ def test_a_deleted_audience_is_gone(world: World) -> None:
     for method, body in (("GET", None), ("PATCH", {"name": "x"}), ("DELETE", None)):
         world.api.request(method, f"/api/audiences/{audience}", body).problem(404, "not_found")
     assert audience not in {one["id"] for one in world.api.all_of("/api/audiences")}
+
+
+@pytest.mark.parametrize(
+    ("operator", "more", "code"),
+    [
+        ("equals", {}, "missing_member"),
+        ("starts_with", {}, "missing_member"),
+        ("in", {"value": None}, "wrong_type"),
+        ("between", {"value": 5}, "wrong_type"),
+        ("between", {"value": [1]}, "wrong_type"),
+        ("between", {"value": [1, 2, 3]}, "wrong_type"),
+        ("in", {"value": "pro"}, "wrong_type"),
+        ("not_in", {"value": {"a": 1}}, "wrong_type"),
+    ],
+)
+def test_a_comparison_has_the_value_it_takes(world: World, operator: str, more: Json, code: str) -> None:
+    """An audience acts at once, so what would never hold for want of a value is refused; exists needs none."""
+    leaf = {"kind": "attribute", "fieldPath": "plan", "operator": operator, **more}
+    body = {"name": "x", "predicate": {"kind": "not", "clause": leaf}}
+    problem = world.api.post("/api/audiences", body).problem(400, "validation_error")
+
+    assert [("/predicate/clause/value", code)] == [(fault["path"], fault["code"]) for fault in problem["errors"]]
+    assert world.audience(attr("plan", "exists"))

@@ -148,7 +148,7 @@ def test_runtime_entries_carry_their_context(world: World, walked: dict[str, Any
     routed = [
         one["metadata"] for one in entries if one["action"] == "branch.routed" and one["metadata"]["stepId"] == "split"
     ]
-    assert {("random", "a", 1)} == {(one["mode"], one["armId"], one["propensity"]) for one in routed}
+    assert {("random", "a", 1)} == {(one["mode"], one["arm"], one["propensity"]) for one in routed}
 
 
 def test_it_is_in_order_and_filters(world: World, walked: dict[str, Any]) -> None:
@@ -194,6 +194,7 @@ def test_a_page_holds_two_hundred(apart: World) -> None:
 
     assert 200 == len(first.ok())
     assert first.next_path() is not None
+    assert first.ok() == apart.api.get(f"/api/journeys/{journey}/audit?limit=500").ok()  # never more
     assert 212 == len(apart.audit(journey))
 
 

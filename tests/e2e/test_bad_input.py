@@ -160,8 +160,8 @@ class TestAddresses:
             ("email", {**SMTP, "host": "u:secret@mail.example.com"}, "host"),
             ("email", {**SMTP, "from": "a@example.com\r\nBcc: all@example.com"}, "from"),
             ("email", {**SMTP, "replyTo": "a@example.com\nBcc: all@example.com"}, "replyTo"),
-            ("email", {**HTTP, "headers": {"X-A": "a\r\nX-B: secret"}}, "headers"),
-            ("email", {**HTTP, "headers": {"X-A: 1\r\nX-B": "b"}}, "headers"),
+            ("email", {**HTTP, "headers": {"X-A": "a\r\nX-B: secret"}}, "headers/X-A"),
+            ("email", {**HTTP, "headers": {"X-A: 1\r\nX-B": "b"}}, "headers/X-A: 1\r\nX-B"),
         ],
     )
     def test_a_sender_with_credentials_or_a_line_break_is_refused(

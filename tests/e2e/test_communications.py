@@ -112,6 +112,18 @@ def test_a_journey_sends_what_it_pinned(world: World) -> None:
     assert [{comm: 1}, {comm: 2}] == versions
 
 
+def test_what_was_read_can_be_sent_back(world: World) -> None:
+    """Members that only the server writes change nothing, whatever they say (contract 1); DELETE archives."""
+    path = f"/api/communications/{world.comm()}"
+    read = world.api.get(path).ok()
+    claims = {"id": "other", "version": 99, "status": "archived", "createdAt": 5}
+    after = world.api.patch(path, {**read, **claims, "name": "Renamed"}).ok()
+
+    assert {**read, "name": "Renamed", "version": 2} == after
+    world.api.delete(path).ok()
+    assert "archived" == world.api.patch(path, read).ok()["status"]
+
+
 def test_deleting_archives(world: World) -> None:
     """It stays readable, published versions go on sending it, and nobody can publish with it any more."""
     event = unique("ev")

@@ -154,7 +154,19 @@ def test_a_person_found_elsewhere_than_the_event_says(world: World) -> None:
     assert [friend] == [run["endUserId"] for run in world.executions(journey)]
 
 
-@pytest.mark.parametrize("data", [{}, {"who": ""}, {"who": 7}, {"who": None}, {"who": ["x"]}, {"who": {"id": "x"}}])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {},
+        {"who": ""},
+        {"who": 7},
+        {"who": None},
+        {"who": ["x"]},
+        {"who": {"id": "x"}},
+        {"who": "x" * 201},
+        {"who": "é" * 101},
+    ],
+)
 def test_nobody_found_is_blocked_visibly(world: World, data: dict[str, Any]) -> None:
     """trigger.blocked with subject_missing; nobody starts."""
     event = unique("ev")

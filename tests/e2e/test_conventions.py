@@ -317,6 +317,7 @@ class TestHostile:
                     continue
             assert b" 40" in answer.split(b"\r\n")[0] or b" 41" in answer.split(b"\r\n")[0], answer
             assert b"<html" not in answer
+            assert b"aiohttp" not in answer  # nor which Python
         server.anyone.get("/healthz").ok()
 
     def test_who_leaves_in_the_middle(self, server: Server) -> None:
@@ -326,6 +327,8 @@ class TestHostile:
                 head = f"POST /api/journeys HTTP/1.1\r\nHost: x\r\nCookie: session={server.token}\r\n"
                 connection.sendall(f"{head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{".encode())
         server.anyone.get("/readyz").ok()
+
+        assert "gateway.bug" not in server.log()
 
 
 class TestProblems:
@@ -451,6 +454,44 @@ class TestTags:
             world.api.delete(path, headers={"If-Match": '"nonsense"'}).problem(412, "precondition_failed")
             tag = world.api.get(path).headers["etag"]
             assert world.api.delete(path, headers={"If-Match": tag}).status in (200, 204)
+
+    @pytest.mark.parametrize("path", ["/api/subjects/{}", "/api/suppressions/{}"])
+    def test_nothing_fits_what_is_not_there(self, world: World, path: str) -> None:
+        """RFC 9110, 13.1.1: a PUT that names a state, or any, makes nothing new."""
+        new = path.format(unique("put"))
+        for tag in ("*", '"any"'):
+            world.api.put(new, {}, headers={"If-Match": tag}).problem(412, "precondition_failed")
+        world.api.get(new).problem(404)
+        assert 201 == world.api.put(new, {}).status
+        assert 200 == world.api.put(new, {}, headers={"If-Match": "*"}).status
+
+    def test_members_honour_it(self, apart: World) -> None:
+        """A member whose role has changed since keeps it, and stays."""
+        body = {"email": f"{unique('m')}@example.com", "role": "viewer", "password": "secret-pass-1"}
+        made = apart.api.post("/api/workspace/members", body)
+        path = f"/api/workspace/members/{made.ok(201)['userId']}"
+        old = {"If-Match": made.headers["etag"]}
+        changed = apart.api.patch(path, {"role": "editor"}, headers=old)
+        changed.ok()
+
+        apart.api.patch(path, {"role": "owner"}, headers=old).problem(412, "precondition_failed")
+        apart.api.delete(path, headers=old).problem(412, "precondition_failed")
+        assert "editor" in [one["role"] for one in apart.api.get("/api/workspace/members").ok()]
+        assert 204 == apart.api.delete(path, headers={"If-Match": changed.headers["etag"]}).status
+        apart.api.delete(path, headers={"If-Match": '"any"'}).problem(404)
+
+    def test_executions_honour_it(self, world: World) -> None:
+        """412 ends nothing."""
+        event = unique("ev")
+        journey = world.journey([trigger("w"), wait("w", "P1D", "exit"), end()], event=event)
+        run = world.walk(journey, event)
+        path = f"/api/journeys/{journey}/executions/{seg(run['executionId'])}"
+        for verb in ("abort", "retry"):
+            world.api.post(f"{path}/{verb}", headers={"If-Match": '"other"'}).problem(412, "precondition_failed")
+        read = world.api.get(path)
+
+        assert "RUNNING" == read.ok()["status"]
+        world.api.post(f"{path}/abort", headers={"If-Match": read.headers["etag"]}).ok()
 
     def test_what_never_changes_has_one_too(self, world: World) -> None:
         """Versions, executions."""

@@ -58,6 +58,10 @@ def lived(world: World) -> str:
         headers={"Idempotency-Key": unique("key")},
     )
     assert 201 == started.status
+    world.settle()
+    world.event("signed_up", USER, {"city": CITY}, id=f"{ORDER}-1")  # what comes again is kept too
+    again = world.api.post(f"/api/journeys/{made}/executions", {"endUserId": USER, "eventId": f"{ORDER}-hand"})
+    assert (200, "duplicate") == (again.status, again.body["reason"])
     world.api.patch(f"/api/subjects/{seg(USER)}", {"channelPreferences": {"mobile_push": False}}).ok()
     world.api.put(f"/api/suppressions/{seg(EMAIL)}", {"reason": "asked"}).ok(201)
     world.settle()
@@ -223,6 +227,39 @@ def test_what_was_decided_before_the_forget_is_not_decided_again(apart: World) -
     assert (False, "duplicate") == (started["started"], started["reason"])
     assert [] == apart.executions(made)
     apart.api.post(f"/api/journeys/{other}/executions", by_hand).ok(201)
+
+
+def test_an_answer_that_names_somebody_forgotten_is_not_kept(alone: World, own_server: Server) -> None:
+    """A start by a key that comes after the forget is refused each time anew: no byte of the id stays with the key."""
+    made = lived(alone)
+    forget(alone)
+    by_key = {"Idempotency-Key": unique("key")}
+    asked = {"endUserId": USER, "eventId": unique("late")}
+
+    answers = [alone.api.post(f"/api/journeys/{made}/executions", asked, headers=by_key) for _ in range(2)]
+    alone.settle()
+
+    assert [(False, "subject_forgotten")] * 2 == [(one.ok()["started"], one.ok()["reason"]) for one in answers]
+    assert [None, None] == [one.headers.get("idempotency-replayed") for one in answers]
+    assert [] == left_in_folder(own_server.folder / "data")
+
+
+def test_an_answer_kept_meanwhile_goes_with_the_look_after_ten_minutes(alone: World, own_server: Server) -> None:
+    """Its request was under way while the person was forgotten: here a copy of them was made by another name."""
+    lived(alone)
+    forget(alone)
+    by_key = {"Idempotency-Key": unique("key")}
+    kept = {"name": f"{unique('list')}", "subjectIds": [USER]}
+    made = alone.api.post("/api/audiences", kept, headers=by_key).ok(201)
+    alone.api.patch(f"/api/audiences/{made['id']}", {"subjectIds": ["ben"]}).ok()
+    assert left_in_folder(own_server.folder / "data")
+
+    alone.advance("PT11M")
+
+    def is_gone() -> bool:
+        return not left_in_folder(own_server.folder / "data")
+
+    eventually(is_gone, seconds=30)
 
 
 def test_the_workspace_audit_says_that_somebody_was_forgotten(apart: World) -> None:

@@ -6,23 +6,28 @@ import hashlib
 import hmac
 import json
 import re
+import ssl
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.e2e.server import Server, by_session, eventually
 from tests.e2e.words import Json, World, attr, branch, end, entries, path_of, send, trigger, unique
+from tests.support.certificates import Authority
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of thirty-two bytes ...").decode()
 
@@ -93,19 +98,36 @@ class Google(Receiver):
 
 
 class PostOffice:
-    """An SMTP server in a thread that keeps what it takes."""
+    """An SMTP server in a thread that keeps what it takes; with a certificate and its key it wants STARTTLS and a login."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         self.mails: list[EmailMessage] = []
+        self.logins: list[tuple[bytes, bytes]] = []
+        self._lines: list[SMTP] = []
         self.refuse: str | None = None
         self.hangs_up = False
         self._loop = asyncio.new_event_loop()
-        self._server = self._loop.run_until_complete(
-            self._loop.create_server(lambda: SMTP(self, enable_SMTPUTF8=True, loop=self._loop), "127.0.0.1", 0)
-        )
+        wishes: dict[str, Any] = {}
+        if certificate is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(*certificate)
+            wishes = {"tls_context": context, "require_starttls": True, "auth_required": True}
+            wishes["authenticator"] = self._login
+
+        def protocol() -> SMTP:
+            with warnings.catch_warnings(action="ignore"):  # that it asks for no certificate of the client
+                made = SMTP(self, enable_SMTPUTF8=True, loop=self._loop, **wishes)
+            self._lines.append(made)
+            return made
+
+        self._server = self._loop.run_until_complete(self._loop.create_server(protocol, "127.0.0.1", 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+
+    def _login(self, server: Any, session: Session, envelope: Envelope, method: str, data: Any) -> AuthResult:
+        self.logins.append((data.login, data.password))
+        return AuthResult(success=True)
 
     async def handle_DATA(self, server: Any, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's
         if self.refuse is not None:
@@ -122,6 +144,9 @@ class PostOffice:
         """Stop."""
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        for line in self._lines:
+            if isinstance(line.transport, asyncio.Transport):
+                line.transport.abort()
         self._server.close()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
@@ -130,9 +155,16 @@ class PostOffice:
 
 
 @pytest.fixture(scope="module")
-def open_server() -> Iterator[Server]:
-    """A server that may reach this machine, with a secret to sign with."""
-    made = Server({"JOURNEYS_ALLOW_PRIVATE_HOSTS": "127.0.0.1", "TEST_HOOK_SECRET": SECRET})
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Vouches for the mail server; this machine's own authorities do not."""
+    return Authority(tmp_path_factory.mktemp("authority"), "authority")
+
+
+@pytest.fixture(scope="module")
+def open_server(authority: Authority) -> Iterator[Server]:
+    """A server that may reach this machine, with secrets, and an authority that it trusts."""
+    variables = {"TEST_HOOK_SECRET": SECRET, "TEST_MAIL_PASSWORD": "s3cret", "SSL_CERT_FILE": str(authority.file)}
+    made = Server({"JOURNEYS_ALLOW_PRIVATE_HOSTS": "127.0.0.1", **variables})
     try:
         made.start().owner.patch("/api/workspace", {"holdout": {"percent": 0}}).ok()
         yield made
@@ -180,10 +212,10 @@ def mailing(world: World, **content: Any) -> tuple[str, str]:
 class TestMail:
     """`email` over SMTP."""
 
-    def post_by(self, world: World, office: PostOffice) -> None:
+    def post_by(self, world: World, office: PostOffice, **more: Any) -> None:
         sender = {
             "type": "smtp", "host": "127.0.0.1", "port": office.port, "security": "none",
-            "from": "Shop <hello@shop.example.com>", "replyTo": "help@shop.example.com",
+            "from": "Shop <hello@shop.example.com>", "replyTo": "help@shop.example.com", **more,
         }  # fmt: skip
         world.api.patch("/api/workspace", {"senders": {"email": sender}}).ok()
 
@@ -212,6 +244,23 @@ class TestMail:
         outside.settle()
         assert 1 == len(office.mails)
         assert ["opt_out"] == [one["metadata"]["reason"] for one in outside.audit(journey, action="send.skipped")]
+
+    def test_it_goes_under_starttls_and_a_login(self, outside: World, authority: Authority) -> None:
+        """The password is a reference; a server whose certificate nobody vouches for is told neither it nor the mail."""
+        account = {"security": "starttls", "username": "shop", "passwordRef": "env:TEST_MAIL_PASSWORD"}
+        journey, event = mailing(outside)
+        with closing(PostOffice(authority.issue("mail.example.com"))) as trusted:
+            self.post_by(outside, trusted, **account)
+            outside.walk(journey, event)
+        stranger = Authority(authority.file.parent, "stranger").issue("other.example.com")
+        with closing(PostOffice(stranger)) as unknown:
+            self.post_by(outside, unknown, **account)
+            outside.event(event, outside.person())
+            outside.settle()
+
+        assert (1, [(b"shop", b"s3cret")]) == (len(trusted.mails), trusted.logins)
+        assert ([], []) == (unknown.mails, unknown.logins)
+        assert ["send.executed"] == outside.actions(journey, action="send.")
 
     def test_no_name_adds_a_header_or_a_recipient(self, outside: World, office: PostOffice) -> None:
         """A line break in what a template prints is no line break in the mail."""
@@ -503,6 +552,22 @@ class TestWebhook:
         outside.advance("PT2M")
 
         assert 2 == len(receiver.taken)
+        assert 1 == outside.step_stats(journey)["hook"]["executed"]
+
+    def test_nobody_is_left_alone_for_more_than_an_hour(self, outside: World, receiver: Receiver) -> None:
+        """`Retry-After` of two days, in seconds and as a date: an hour is heeded."""
+        day = format_datetime(datetime.now(UTC) + timedelta(days=900), usegmt=True)
+        asked = {1: "172800", 2: day}
+        receiver.answer = lambda turn: (503, {"Retry-After": asked[turn]}, b"") if turn in asked else (200, {}, b"{}")
+        event = unique("ev")
+        journey = outside.journey([trigger("hook"), webhook(receiver.url), end()], event=event)
+        outside.walk(journey, event)
+        calls = []
+        for step in ("PT59M", "PT2M", "PT57M", "PT4M"):
+            outside.advance(step)
+            calls.append(len(receiver.taken))
+
+        assert [1, 2, 2, 3] == calls
         assert 1 == outside.step_stats(journey)["hook"]["executed"]
 
     @pytest.mark.parametrize(("on_failure", "status"), [("continue", "SUCCEEDED"), ("fail", "FAILED")])

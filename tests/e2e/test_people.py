@@ -191,6 +191,17 @@ class TestImport:
         """One import."""
         return world.api.post("/api/subjects:import", raw=data, headers={"Content-Type": media})
 
+    def test_a_mark_at_the_beginning_is_no_part_of_the_first_line(self, world: World) -> None:
+        """As some editors write it, before NDJSON and before CSV."""
+        a, b = unique("imp"), unique("imp")
+        for data, media in (
+            (json.dumps({"endUserId": a}).encode(), "application/x-ndjson"),
+            (f"endUserId\n{b}\n".encode(), "text/csv"),
+        ):
+            answer = self.send(world, b"\xef\xbb\xbf" + data, media).ok()
+
+            assert (1, 0) == (answer["created"], answer["errorCount"])
+
     def test_lines_are_counted(self, world: World) -> None:
         """created, updated, errors by line; bad lines cost themselves alone; blank ones are nothing."""
         a, b = unique("imp"), unique("imp")

@@ -140,6 +140,16 @@ def test_another_workspace_s_address_is_in_its_own_links(apart: World) -> None:
     assert 1 == message["body"].count("/preferences/")
 
 
+def test_a_workspace_without_an_address_of_its_own_shows_the_server_s(apart: World) -> None:
+    """It is what links begin with; null gives it back."""
+    before = apart.api.get("/api/workspace").ok()["publicUrl"]
+    set_to = apart.api.patch("/api/workspace", {"publicUrl": "https://news.example.com"}).ok()["publicUrl"]
+    after = apart.api.patch("/api/workspace", {"publicUrl": None}).ok()["publicUrl"]
+
+    assert before.startswith("http://127.0.0.1:")
+    assert ("https://news.example.com", before) == (set_to, after)
+
+
 def test_every_change_is_in_the_workspace_s_timeline(server: Server, apart: World) -> None:
     """Read right after each answer: who, what, from what to what, and nobody's address."""
     journey, event = mailer(apart)

@@ -417,6 +417,7 @@ def streaming(client: Client, journey: str, last_id: str | None = None) -> Itera
         assert 200 == response.status
         assert "text/event-stream" == response.getheader("Content-Type")
         assert response.getheader("X-Request-Id")
+        assert "journeys" == response.getheader("Server")
         yield Stream(response)
     finally:
         connection.close()
@@ -431,7 +432,7 @@ class TestStream:
         journey = world.journey([trigger("w"), wait("w", "P1D", "exit"), end()], came)
         who = world.person()
         with streaming(world.api, journey) as stream:
-            assert ("stats", []) == stream.next("stats", "execution")
+            name, none = stream.next("stats", "execution")
             world.event(came, who)
             _, running = stream.next("execution")
             _, stats = stream.next("stats")
@@ -439,6 +440,7 @@ class TestStream:
             _, done = stream.next("execution")
 
         (shown,) = world.executions(journey)
+        assert ("stats", ["trigger", "w", "exit"]) == (name, [step["stepId"] for step in none])
         assert (who, "RUNNING", "w") == (running["endUserId"], running["status"], running["currentStepId"])
         assert {"stepId": "w", "executed": 0, "skipped": 0, "failed": 0, "waiting": 1} in stats
         assert shown == done

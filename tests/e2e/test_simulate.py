@@ -404,6 +404,29 @@ class TestMasking:
         assert shown["text"].startswith("Call +*** or write to u***@m***.com")
         assert " 7</p>" in shown["body"]
 
+    def test_what_a_check_looked_at_is_masked_too(self, world: World) -> None:
+        """The predicate that said no shows what it found; of a name or an address only its first sign."""
+        clauses = [attr("email", "equals", "x"), attr("firstName", "equals", "Bert"), attr("plan", "equals", "pro")]
+        journey = world.draft([trigger("exit", filter={"kind": "and", "clauses": clauses}), end()])
+        person = world.person({"firstName": "Zoë", "email": "zoe@mail.example.com", "plan": "free"})
+        run = simulate(world, journey, subjectId=person, event={"data": {"name": "Zoë Ander"}})
+        text = str(run)
+
+        for secret in ("Zoë", "zoe@", "mail.example"):
+            assert secret not in text, f"{secret} in {text}"
+        assert "free" in text
+
+    def test_parts_of_a_name_and_numbers_in_a_row_are_masked(self, world: World) -> None:
+        """In what an event says, too."""
+        mail = world.comm(body="{{ event.note }}")
+        journey = world.draft([trigger("m"), send("m", mail, "exit"), end()])
+        person = world.person({"name": "Anna Schmidt"})
+        note = "Anna called from 0171 1234567 / 0172 7654321 on 2026-01-02 0173 5555555"
+        shown = entry(simulate(world, journey, subjectId=person, event={"data": {"note": note}}), "m")["rendered"]
+
+        for secret in ("Anna", "1234567", "7654321", "5555555"):
+            assert secret not in shown["body"]
+
 
 class TestVersions:
     """Which version is walked."""
@@ -526,6 +549,14 @@ class TestRefused:
 
         assert path in fault_paths(problem)
         assert fault_codes(problem)
+
+    def test_all_faults_are_told_at_once(self, world: World) -> None:
+        """Whom, when, and what comes."""
+        journey = world.draft([trigger("exit"), end()])
+        body = {"startAt": "soon", "events": [{"type": "t", "after": "later"}]}
+        problem = world.api.post(f"/api/journeys/{journey}/simulate", body).problem(400, "validation_error")
+
+        assert {"", "/startAt", "/events/0/after"} == set(fault_paths(problem))
 
     @pytest.mark.parametrize(
         "attributes",

@@ -407,6 +407,33 @@ class TestBranches:
 
         assert ["seg", "got", "exit"] == [world.execution(journey, one)["currentStepId"] for one in people]
 
+    @pytest.mark.parametrize(
+        ("address", "on_failure", "expected"),
+        [("a@example.com", "continue", "sent"), (None, "continue", "neither"), ("a@example.com", "fail", "sent")],
+    )
+    def test_a_branch_right_behind_a_send_knows_how_it_ended(
+        self, world: World, address: str | None, on_failure: str, expected: str
+    ) -> None:
+        """`received` sent or failed, with a profile update in between, is asked once the send has ended; dry runs agree."""
+        event = unique("ev")
+        cases: list[tuple[str, Json, str]] = [
+            (status, {"kind": "received", "stepId": "s", "status": status}, status) for status in ("failed", "sent")
+        ]
+        steps = [
+            trigger("s"),
+            send("s", world.comm(), "u", onFailure=on_failure),
+            {"id": "u", "type": "update_profile", "set": {"mailed": True}, "next": "b"},
+            branch("b", cases, "neither"),
+            *(end(name) for name in ("sent", "failed", "neither")),
+        ]
+        journey = world.journey(steps, event=event)
+        person = world.person(email=address)
+        run = world.walk(journey, event, person)
+        dry = world.api.post(f"/api/journeys/{journey}/simulate", {"subjectId": person}).ok()
+
+        assert ("SUCCEEDED", expected) == (run["status"], run["currentStepId"])
+        assert expected == dry["trace"][-1]["stepId"]
+
     def test_a_draw_is_sticky_and_about_fair(self, world: World) -> None:
         """The same person gets the same arm again, over versions; weights are weights."""
         event = unique("ev")

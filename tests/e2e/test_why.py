@@ -218,3 +218,54 @@ def test_times_are_those_of_the_decisions(world: World) -> None:
 
     assert re.fullmatch(TIME, one["at"])
     assert timedelta(0) <= moment - datetime.fromtimestamp(before // 1000, UTC) < timedelta(minutes=1)
+
+
+def test_what_comes_again_is_told_as_a_duplicate(world: World) -> None:
+    """By the events route, alone and in a batch, and by the internal start; the first decision stays as it was."""
+    event, event_id = unique("ev"), unique("id")
+    journey, person = world.journey([trigger("exit"), end()], event=event), world.person()
+    body = {"id": event_id, "type": event, "endUserId": person}
+    assert {"received": 1, "duplicates": 0, "errors": []} == world.api.post("/api/events", body).ok(202)
+    world.settle()
+    assert {"received": 2, "duplicates": 2, "errors": []} == world.api.post("/api/events", {"events": [body, body]}).ok(
+        202
+    )
+    started = world.start_internal(journey, person, event_id)
+    told = decisions(world, journey, person, eventId=event_id)
+
+    assert (False, "duplicate") == (started["started"], started["reason"])
+    assert ["duplicate"] * 3 + ["started"] == [one["outcome"] for one in told]
+    assert {"duplicate"} == {one["reason"] for one in told[:3]}
+    assert {started["executionId"]} == {one["executionId"] for one in told}
+    assert {(event_id, event)} == {(one["eventId"], one["eventType"]) for one in told}
+    assert [[]] * 3 == [one["steps"] for one in told[:3]]
+    assert sorted((one["at"] for one in told), reverse=True) == [one["at"] for one in told]
+    (check,) = told[0]["checks"]
+    assert ("duplicate", False, "duplicate") == (check["check"], check["passed"], check["reason"])
+    assert {"decision": "started", "repeats": 3, "eventId": event_id}.items() <= check["inputs"].items()
+
+
+def test_a_duplicate_of_what_nobody_decided_is_told_nowhere(world: World) -> None:
+    """No journey starts by it."""
+    journey, person = world.journey([trigger("exit"), end()], event=unique("ev")), world.person()
+    body = {"id": unique("id"), "type": unique("other"), "endUserId": person}
+    for _ in range(2):
+        world.api.post("/api/events", body).ok(202)
+    world.settle()
+
+    assert [] == decisions(world, journey, person)
+
+
+def test_what_runs_is_told_and_what_ended_thirty_days_ago_is_not(apart: World) -> None:
+    """The start of a long journey stays until thirty days after its end."""
+    event = unique("ev")
+    journey = apart.journey([trigger("w"), wait("w", "P40D", "exit"), end()], event=event)
+    person = apart.person()
+    apart.event(event, person)
+    apart.settle()
+    apart.advance("P35D")
+    assert ["started"] == [one["outcome"] for one in decisions(apart, journey, person)]
+    apart.advance("P34D")
+    assert ["started"] == [one["outcome"] for one in decisions(apart, journey, person)]
+    apart.advance("P2D")
+    assert [] == decisions(apart, journey, person)

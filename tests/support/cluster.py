@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.server import ROOT, Client, by_bearer, by_session, eventually
+from tests.support.ports import server_ports
 from tests.support.servers import OwnPlace
 
-READY_SECONDS = 90.0
+READY_SECONDS = 180.0
 RUNTIMES = ("runtime", "runtime-2")
 
 
@@ -25,7 +25,8 @@ class Cluster:
         self._runtimes = tuple(runtimes)
         self._folder = Path(tempfile.mkdtemp(prefix="journeys-cluster-"))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        ports = _free_ports(3 + len(self._runtimes))
+        self._logged: dict[str, int] = {}  # what a process wrote begins there in its log
+        ports = server_ports(3 + len(self._runtimes))
         self.port = ports[-1]
         self._listen = dict(zip(("authoring", "analytics", *self._runtimes), ports, strict=False))
         self._sync_key = f"sync-{secrets.token_hex(12)}"
@@ -48,11 +49,22 @@ class Cluster:
             [journeys, "migrate"], env=self._environment, capture_output=True, text=True, check=False, timeout=120
         )
         assert done.returncode == 0, done.stderr
+        return self.whole()
+
+    def whole(self) -> "Cluster":
+        """Start what does not run, and wait until all of it is ready."""
         for name in ("authoring", "analytics", *self._runtimes):
-            self.begin(name)
-        self._begin("gateway", "gateway", {})
+            if name not in self._processes:
+                self.begin(name)
+        if "gateway" not in self._processes:
+            self._begin("gateway", "gateway", {})
         eventually(self._is_ready, seconds=READY_SECONDS)
         return self
+
+    @property
+    def internal(self) -> Client:
+        """Our own machinery."""
+        return by_bearer(self.port, self._sync_key)
 
     def begin(self, name: str) -> None:
         """Start one service."""
@@ -75,9 +87,8 @@ class Cluster:
 
     def workspace(self) -> Client:
         """The owner of a new workspace in which nobody is held out."""
-        internal = by_bearer(self.port, self._sync_key)
         body = {"name": "Cluster", "ownerEmail": "owner@example.com"}
-        made = internal.post("/api/journeys/internal/workspaces", body).ok(201)
+        made = self.internal.post("/api/journeys/internal/workspaces", body).ok(201)
         owner = by_session(self.port, made["sessionToken"])
         owner.patch("/api/workspace", {"holdout": {"percent": 0}}).ok()
         return owner
@@ -100,6 +111,7 @@ class Cluster:
 
     def _begin(self, name: str, module: str, more: dict[str, str]) -> None:
         with (self._folder / f"{name}.log").open("ab") as output:
+            self._logged[name] = output.tell()
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", module],
                 stdin=subprocess.DEVNULL,
@@ -113,18 +125,11 @@ class Cluster:
         for name, process in self._processes.items():
             if process.poll() is not None:
                 raise RuntimeError(f"{name} ended with {process.returncode}: {self.log(name)[-2000:]}")
+            # Each says so when it is open: the gateway asks only one of several runtimes.
+            written = (self._folder / f"{name}.log").read_bytes()[self._logged[name] :]
+            if b"listens on" not in written and name != "gateway":
+                return False
         try:
             return Client(self.port).get("/readyz", timeout=5).status == 200
         except OSError:
             return False
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()

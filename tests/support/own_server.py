@@ -2,17 +2,17 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.ports import server_ports
 from tests.support.servers import servers
 
 LOCAL = Path(__file__).resolve().parents[2] / "deploy" / "local" / "local.py"
-READY_SECONDS = 120.0
+READY_SECONDS = 200.0
 
 
 class OwnServer:
@@ -24,7 +24,7 @@ class OwnServer:
             pytest.skip("MONGODB_URI names a server that is not ours to kill")
         self.which = which
         self._folder = folder
-        self.port = _free_port()
+        (self.port,) = server_ports(neighbours=2)  # the broker's controller takes the second
 
     @property
     def mongodb(self) -> str:
@@ -43,8 +43,11 @@ class OwnServer:
 
     def kill(self) -> None:
         """kill -9."""
-        pid = int((self._folder / f"{self.which}.pid").read_text())
-        os.kill(pid, signal.SIGKILL)
+        self.send(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(int((self._folder / f"{self.which}.pid").read_text()), number)
 
     def close(self) -> None:
         """End it."""
@@ -62,16 +65,3 @@ class OwnServer:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-
-
-def _free_port() -> int:
-    """One whose neighbour is free too: the broker's controller takes it."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            try:
-                other.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port

@@ -71,11 +71,7 @@ class OwnPlace:
 
     async def remove(self) -> None:
         """Drop the database and delete the topics."""
-        client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(self.mongodb)
-        try:
-            await client.drop_database(self.database)
-        finally:
-            await client.close()
+        await self.remove_database()
         admin = AIOKafkaAdminClient(**self.kafka().options())
         await admin.start()
         try:
@@ -84,3 +80,11 @@ class OwnPlace:
                 await admin.delete_topics(topics)
         finally:
             await admin.close()
+
+    async def remove_database(self) -> None:
+        """Drop the database alone."""
+        client: AsyncMongoClient[dict[str, object]] = AsyncMongoClient(self.mongodb)
+        try:
+            await client.drop_database(self.database)
+        finally:
+            await client.close()

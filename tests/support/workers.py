@@ -1,14 +1,17 @@
 """Runtimes on a real broker and document server, within the test's own process or beside it.
 
 `python -m tests.support.workers MONGODB KAFKA NAME FILE` is one that appends to FILE what it sends, until SIGTERM.
+SIGUSR1 makes it a zombie to be: the next time it is about to replace executions it stops itself, and what the store
+says to that write when it is continued is the line "the zombie's write: ...".
 """
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,14 +19,17 @@ from typing import Any, TypeVar
 from aiokafka import AIOKafkaProducer
 from journeys.events.v1.customer_event_pb2 import CustomerEvent
 
+from services.domain.execution import steps as steps_module
+from services.domain.execution import walk
 from services.domain.execution.execution import Execution
 from services.infra.clock import SystemClock
 from services.infra.documents.mongo import MongoDocuments
-from services.infra.documents.port import StoreUnavailable
+from services.infra.documents.port import Outcome, Replace, StoreUnavailable, Write
 from services.infra.log.kafka import KafkaLog
 from services.infra.log.kafka_address import KafkaAddress, read_address
 from services.infra.log.port import LogUnavailable
 from services.infra.telemetry import set_up_logging
+from services.runtime import desk, dispatcher, hook_calls, timers
 from services.runtime.app import Runtime
 from services.runtime.collections import EVENTS, EXECUTIONS
 from services.runtime.senders.port import OutgoingMessage
@@ -34,6 +40,9 @@ T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
 # A promise of a process that was killed is seen to when its lease ends, at most 30 s later.
 PATIENT = 90.0
+SHORT_LEASE_MS = 8_000
+# Whoever reads the length of a lease by its name.
+LEASED = (desk, dispatcher, hook_calls, steps_module, timers, walk)
 
 
 async def eventually(look: Callable[[], Awaitable[T]], seconds: float = PATIENT) -> T:
@@ -74,9 +83,9 @@ class Machines:
 class Worker:
     """A runtime with connections of its own, as a process would have. `sender` gets its e-mails."""
 
-    def __init__(self, machines: Machines, sender: RecordingSender) -> None:
+    def __init__(self, machines: Machines, sender: RecordingSender, documents: MongoDocuments | None = None) -> None:
         clock = SystemClock()
-        self.documents = MongoDocuments(machines.mongodb, machines.database)
+        self.documents = documents or MongoDocuments(machines.mongodb, machines.database)
         self.log = KafkaLog(machines.kafka, now_ms=clock.now_ms)
         self.runtime = Runtime(self.documents, self.log, clock, senders={"email": sender})
 
@@ -112,9 +121,11 @@ class Worker:
 
 
 @asynccontextmanager
-async def a_worker(machines: Machines, sender: RecordingSender | None = None) -> AsyncIterator[Worker]:
-    """A running one."""
-    worker = Worker(machines, sender or RecordingSender())
+async def a_worker(
+    machines: Machines, sender: RecordingSender | None = None, documents: MongoDocuments | None = None
+) -> AsyncIterator[Worker]:
+    """A running one. `documents`: its store, if it is a special one."""
+    worker = Worker(machines, sender or RecordingSender(), documents)
     await worker.runtime.open()
     try:
         yield worker
@@ -155,7 +166,7 @@ class FileSender(RecordingSender):
 
 
 class OtherProcess:
-    """A worker in a process of its own, to be stopped, continued and killed."""
+    """A worker in a process of its own, to be stopped, continued and killed. Its leases are short."""
 
     def __init__(self, machines: Machines, sent: Path, said: Path) -> None:
         self._said = said
@@ -177,6 +188,10 @@ class OtherProcess:
         """What it wrote so far."""
         return self._said.read_text()
 
+    def is_stopped(self) -> bool:
+        """Whether it does not run because of a SIGSTOP."""
+        return Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
     def end(self) -> int:
         """SIGTERM; its exit status."""
         self.send(signal.SIGTERM)
@@ -188,10 +203,32 @@ class OtherProcess:
         self._process.wait(30)
 
 
+class _ZombieToBe(MongoDocuments):
+    """Stops its process in front of a write of executions, when it was told to."""
+
+    is_told = False
+
+    async def write_many(self, writes: Sequence[Write]) -> list[Outcome]:
+        places = [i for i, one in enumerate(writes) if isinstance(one, Replace) and one.collection is EXECUTIONS]
+        if not (self.is_told and places):
+            return await super().write_many(writes)
+        self.is_told = False
+        os.kill(os.getpid(), signal.SIGSTOP)
+        outcomes = await super().write_many(writes)
+        sys.stdout.write(f"the zombie's write: {' '.join(sorted({outcomes[i].value for i in places}))}\n")
+        sys.stdout.flush()
+        return outcomes
+
+
 async def _work(mongodb: str, kafka: str, name: str, sent: str) -> None:
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with a_worker(Machines(mongodb, kafka, name), FileSender(Path(sent))):
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    for module in LEASED:
+        vars(module)["LEASE_MS"] = SHORT_LEASE_MS
+    documents = _ZombieToBe(mongodb, name)
+    loop.add_signal_handler(signal.SIGUSR1, setattr, documents, "is_told", True)
+    async with a_worker(Machines(mongodb, kafka, name), FileSender(Path(sent)), documents):
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await stop.wait()

@@ -42,18 +42,28 @@ class Writers:
     audiences: Audiences
     communications: Communications
 
-    async def create(self, workspace: str, kind: Kind, body: Body, name: str | None, actor: str, origin: Origin) -> str:
-        """Make an object under an id, or under one made from its name; returns the id."""
+    async def create(
+        self,
+        workspace: str,
+        kind: Kind,
+        body: Body,
+        name: str | None,
+        actor: str,
+        origin: Origin,
+        made_by: str = "",
+    ) -> str:
+        """Make an object under an id, or under one made from its name; returns the id. `made_by`: see `made`."""
         match kind:
             case Kind.AUDIENCE:
-                return (await self.audiences.create(workspace, _audience(body), name)).id
+                return (await self.audiences.create(workspace, _audience(body), name, made_by)).id
             case Kind.CONTRACT:
-                return (await self.contracts.create(workspace, _contract(body), name)).id
+                return (await self.contracts.create(workspace, _contract(body), name, made_by)).id
             case Kind.COMMUNICATION:
-                return (await self.communications.create(workspace, _communication(body), name)).id
+                return (await self.communications.create(workspace, _communication(body), name, made_by)).id
             case Kind.JOURNEY:
                 changes = _journey(body, is_new=True)
-                return (await self.create_journey(workspace, changes, actor, name, origin=origin)).journey.id
+                view = await self.create_journey(workspace, changes, actor, name, origin=origin, made_by=made_by)
+                return view.journey.id
 
     async def update(
         self, workspace: str, kind: Kind, name: str, body: Body, etag: str, actor: str, origin: Origin

@@ -36,7 +36,7 @@ from services.authoring.read_journeys import Journeys
 from services.authoring.steer import Steer
 from services.authoring.trigger_contracts import TriggerContracts
 from services.domain.journey.lifecycle import Verb
-from services.infra.grpc.caller import actor_from
+from services.infra.grpc.caller import actor_from, request_key_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class AuthoringServicer(rpc.AuthoringServiceServicer):
     async def CreateJourney(self, request: pb.CreateJourneyRequest, context: Any) -> pb.CreateJourneyResponse:
         changes = changes_from_proto(request.changes)
         journey_id = request.id if request.HasField("id") else None
-        view = await self._do.create(request.workspace, changes, actor_from(context), journey_id)
+        made_by = request_key_from(context)
+        view = await self._do.create(request.workspace, changes, actor_from(context), journey_id, made_by=made_by)
         return pb.CreateJourneyResponse(journey=journey_to_proto(view))
 
     async def UpdateJourney(self, request: pb.UpdateJourneyRequest, context: Any) -> pb.UpdateJourneyResponse:
@@ -133,7 +134,9 @@ class AuthoringServicer(rpc.AuthoringServiceServicer):
         self, request: pb.CreateTriggerContractRequest, context: Any
     ) -> pb.CreateTriggerContractResponse:
         contract_id = request.id if request.HasField("id") else None
-        contract = await self._do.contracts.create(request.workspace, new_contract_from_proto(request), contract_id)
+        contract = await self._do.contracts.create(
+            request.workspace, new_contract_from_proto(request), contract_id, request_key_from(context)
+        )
         return pb.CreateTriggerContractResponse(trigger_contract=contract_to_proto(contract))
 
     async def UpdateTriggerContract(
@@ -159,7 +162,9 @@ class AuthoringServicer(rpc.AuthoringServiceServicer):
 
     async def CreateAudience(self, request: pb.CreateAudienceRequest, context: Any) -> pb.CreateAudienceResponse:
         audience_id = request.id if request.HasField("id") else None
-        audience = await self._do.audiences.create(request.workspace, new_audience_from_proto(request), audience_id)
+        audience = await self._do.audiences.create(
+            request.workspace, new_audience_from_proto(request), audience_id, request_key_from(context)
+        )
         return pb.CreateAudienceResponse(audience=audience_to_proto(audience))
 
     async def UpdateAudience(self, request: pb.UpdateAudienceRequest, context: Any) -> pb.UpdateAudienceResponse:
@@ -186,7 +191,10 @@ class AuthoringServicer(rpc.AuthoringServiceServicer):
         self, request: pb.CreateCommunicationRequest, context: Any
     ) -> pb.CreateCommunicationResponse:
         communication = await self._do.communications.create(
-            request.workspace, new_communication_from_proto(request), request.id if request.HasField("id") else None
+            request.workspace,
+            new_communication_from_proto(request),
+            request.id if request.HasField("id") else None,
+            request_key_from(context),
         )
         return pb.CreateCommunicationResponse(communication=communication_to_proto(communication))
 
@@ -207,7 +215,10 @@ class AuthoringServicer(rpc.AuthoringServiceServicer):
         self, request: pb.ClaimIdempotencyKeyRequest, context: Any
     ) -> pb.ClaimIdempotencyKeyResponse:
         answer = await self._do.idempotency.claim(request.workspace, request.key, request.fingerprint)
-        return pb.ClaimIdempotencyKeyResponse(answer=answer_to_proto(answer))
+        if answer is not None:
+            return pb.ClaimIdempotencyKeyResponse(answer=answer_to_proto(answer))
+        since = await self._do.idempotency.since(request.workspace, request.key)
+        return pb.ClaimIdempotencyKeyResponse(since_ms=since)
 
     async def SettleIdempotencyKey(
         self, request: pb.SettleIdempotencyKeyRequest, context: Any

@@ -19,7 +19,7 @@ class ErasureServicer(rpc.ErasureServiceServicer):
         self._erase = erase
 
     async def EraseSubject(self, request: pb.EraseSubjectRequest, context: Context) -> pb.EraseSubjectResponse:
-        entries = await self._erase(
+        erased = await self._erase(
             request.workspace, request.subject_key, request.receipt_id, answers_only=request.answers_only
         )
-        return pb.EraseSubjectResponse(audience_entries=entries)
+        return pb.EraseSubjectResponse(audience_entries=erased.entries, answers=erased.answers)

@@ -10,7 +10,7 @@ from services.authoring.convert.templates import copied_to_proto, template_to_pr
 from services.authoring.rosters import page_of
 from services.authoring.templates.catalogue import Template, templates
 from services.authoring.templates.use_template import UseTemplate
-from services.infra.grpc.caller import actor_from
+from services.infra.grpc.caller import actor_from, request_key_from
 
 NAME = pb.DESCRIPTOR.services_by_name["TemplateService"].full_name
 
@@ -31,4 +31,6 @@ class TemplateServicer(rpc.TemplateServiceServicer):
         return pb.ListTemplatesResponse(templates=map(template_to_proto, page.items), next_cursor=page.cursor)
 
     async def UseTemplate(self, request: pb.UseTemplateRequest, context: Any) -> pb.UseTemplateResponse:
-        return copied_to_proto(await self._use(request.workspace, request.template_id, actor_from(context)))
+        return copied_to_proto(
+            await self._use(request.workspace, request.template_id, actor_from(context), request_key_from(context))
+        )

@@ -4,6 +4,7 @@ Law: each use makes objects of its own; whoever changes one changes no other cop
 number behind it.
 """
 
+import hashlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from services.authoring.bundles.refs import to_ids
 from services.authoring.changes import Origin
 from services.authoring.importing.applying import Writers
 from services.authoring.importing.targets import Targets
-from services.authoring.names import MAX_TITLE
+from services.authoring.names import MAX_TITLE, slug
 from services.authoring.read_journeys import Journeys, JourneyView
 from services.authoring.repositories import Audience, Communication, TriggerContract
 from services.authoring.templates.catalogue import template
@@ -36,7 +37,8 @@ class UseTemplate:
     journeys: Journeys
     writers: Writers
 
-    async def __call__(self, workspace: str, name: str, actor: str) -> Copied:
+    async def __call__(self, workspace: str, name: str, actor: str, made_by: str = "") -> Copied:
+        """`made_by` names a request that may come again, perhaps after it made a part: it goes on with that part."""
         chosen = template(name)
         origin = Origin({"templateId": chosen.id})
         taken = {kind: await self.targets.names(workspace, kind) for kind in Kind}
@@ -44,7 +46,10 @@ class UseTemplate:
         for item in chosen.bundle.items:
             body = to_ids(item.kind, item.body, lambda kind, ref: ids.get((kind, ref)))
             body["name"] = _free(item.name, taken[item.kind])
-            ids[item.kind, item.ref] = await self.writers.create(workspace, item.kind, body, None, actor, origin)
+            own = _id_in(made_by, item.kind, item.ref, item.name) if made_by else None
+            ids[item.kind, item.ref] = await self.writers.create(
+                workspace, item.kind, body, own, actor, origin, made_by
+            )
 
         def of(kind: Kind) -> list[str]:
             return [made for (known, _), made in ids.items() if known is kind]
@@ -55,6 +60,12 @@ class UseTemplate:
             tuple([await self.writers.audiences.get(workspace, made) for made in of(Kind.AUDIENCE)]),
             tuple([await self.writers.communications.get(workspace, made) for made in of(Kind.COMMUNICATION)]),
         )
+
+
+def _id_in(made_by: str, kind: Kind, ref: str, name: str) -> str:
+    """The id of a part of a copy, the same for every repeat of its request."""
+    end = hashlib.sha256(f"{made_by} {kind} {ref}".encode()).hexdigest()[:10]
+    return f"{slug(name, 'copy')[:48].rstrip('-')}-{end}"
 
 
 def _free(name: str, taken: Collection[str]) -> str:

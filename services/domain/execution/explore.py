@@ -129,10 +129,11 @@ class _Search:
                 self._take(node)
                 continue
             self._take(node)
+            if step is not None:
+                self.reached.add(step.id)
             if step is None or step.id in self.faults or (is_cyclic and _has_been(node)):
                 self._tell(node, solver, solved)
                 continue
-            self.reached.add(step.id)
             onward = [self._onward(node, step, way, wishes) for way in ways_of(step)]
             if not onward:
                 self._tell(node, solver, solved)
@@ -161,7 +162,7 @@ class _Search:
                 self.reached.add(node.step_id)
 
     def _tell(self, node: Node, solver: Solver, solved: Literals) -> None:
-        steps, ways = _unrolled(node)
+        steps, ways = _unrolled(node, self.version)
         self.budget.spend(len(steps))
         example = self._example(solver, solved, steps, ways)
         if example is None:
@@ -273,12 +274,13 @@ def _is_cyclic(version: Version) -> bool:
     return bool(cycles(out))
 
 
-def _unrolled(node: Node) -> tuple[tuple[str, ...], dict[str, str]]:
+def _unrolled(node: Node, version: Version) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The steps of a path and the ways between them; where a draft's `next` names no step, the path has ended before."""
     steps: list[str] = []
     ways: dict[str, str] = {}
     one: Node | None = node
     while one is not None:
-        if one.step_id is not None:
+        if one.step_id is not None and one.step_id in version.steps:
             steps.append(one.step_id)
         if one.before is not None and one.before.step_id is not None:
             ways[one.before.step_id] = one.way

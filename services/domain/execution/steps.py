@@ -237,7 +237,8 @@ def _send(walk: Walk, step: Send, visit: int, now: int) -> str | Stop | None:
     if view.rules.has_caps:
         walk.reserved.append(Reservation(name, walk.before.key, step.channel, present))
     walk.promise(key, Intent("send", step.id, "claimed", now + LEASE_MS, channel=step.channel))
-    if step.on_failure == "fail":
+    if step.on_failure == "fail" or step.id in walk.version.asked_at_once:
+        # Nobody knows yet how it ends, and what comes next depends on it.
         walk.open_wait(Wait(step.id, "result", since=now, intent=key), None)
         return STOP
     return step.next

@@ -10,6 +10,7 @@ from services.domain.journey.model import (
     And,
     BranchAdaptive,
     BranchCondition,
+    BranchRandom,
     EventFired,
     Graph,
     InSegment,
@@ -20,6 +21,7 @@ from services.domain.journey.model import (
     Send,
     Step,
     Trigger,
+    UpdateProfile,
     WaitUntilCondition,
     WaitUntilEvent,
 )
@@ -27,6 +29,7 @@ from services.domain.journey.predicate import Facts, compile_predicate
 from services.domain.times import DAY_MS
 
 Condition = Callable[[Facts], bool]
+ENDS = frozenset({"sent", "failed"})  # what our own call says of a message; the rest a provider may say any day
 AUDIENCE = "\x00audience"  # stands for the journey's audience among the conditions; no step can have this id
 
 
@@ -59,6 +62,7 @@ class Version:
     channels: frozenset[str]
     looks_back_ms: int = 0  # how far the conditions look into the past: their days, or as long as a run may last
     received_steps: frozenset[str] = frozenset()  # of whose messages conditions ask what became
+    asked_at_once: frozenset[str] = frozenset()  # sends of which a branch asks how they ended, before any wait
 
 
 def compile_version(
@@ -130,7 +134,32 @@ def compile_version(
         channels=frozenset(channels),
         looks_back_ms=int(max(looked_back)),
         received_steps=frozenset(received_steps),
+        asked_at_once=frozenset(step.id for step in graph.steps if isinstance(step, Send) and _is_asked(step, graph)),
     )
+
+
+def _is_asked(send: Send, graph: Graph) -> bool:
+    """Whether somebody comes from this send to a branch that asks how it ended, without a wait in between."""
+    steps = {step.id: step for step in graph.steps}
+    waiting, seen = [send.next], set[str]()
+    while waiting:
+        step = steps.get(waiting.pop() or "")
+        if step is None or step.id in seen:
+            continue
+        seen.add(step.id)
+        match step:
+            case BranchCondition(cases=cases):
+                leaves = [leaf for one in cases for leaf in _leaves(one.condition)]
+                if any(isinstance(one, Received) and one.step_id == send.id and one.status in ENDS for one in leaves):
+                    return True
+                waiting += [step.default, *(one.next for one in cases)]
+            case BranchRandom(arms=arms) | BranchAdaptive(arms=arms):
+                waiting += [arm.next for arm in arms]
+            case Send() | UpdateProfile():
+                waiting.append(step.next)
+            case _:
+                pass  # it stops there, or ends
+    return False
 
 
 def _leaves(predicate: Predicate) -> list[Predicate]:

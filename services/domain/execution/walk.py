@@ -21,6 +21,7 @@ from services.domain.execution.execution import (
     Intent,
     Result,
     Wait,
+    altered,
     judged,
     least_due,
 )
@@ -221,7 +222,7 @@ class Walk:
         if self.outbox:
             outbox_due_at = before.outbox_due_at if len(self.outbox) <= len(before.outbox) else now + LEASE_MS
             outbox_due_at = outbox_due_at or now + LEASE_MS
-        return replace(
+        return altered(
             before,
             transition=self.transition,
             status=self.status,

@@ -14,6 +14,7 @@ from services.domain.journey.model import (
     Compare,
     EventFired,
     InSegment,
+    Json,
     Leaf,
     Not,
     Operator,
@@ -57,3 +58,30 @@ def typing_faults(predicate: Predicate, at: str) -> list[Fault]:
         and leaf.operator not in (Operator.EXISTS, Operator.NOT_EXISTS)
         and comparison(leaf.operator, leaf.value) is None
     ]
+
+
+def form_faults(predicate: Predicate, json: Json, at: str) -> list[Fault]:
+    """A fault for each comparison that lacks its value, or whose value has not the form the operator takes.
+
+    `json` is what the predicate was read from. Less than `typing_faults`: a draft may lack a value until it is
+    published, what acts at once may not.
+    """
+    found = []
+    for leaf, inside in leaves_of(predicate):
+        path = at + inside
+        if not isinstance(leaf, Compare) or leaf.operator in (Operator.EXISTS, Operator.NOT_EXISTS):
+            continue
+        needs_list = leaf.operator in (Operator.IN, Operator.NOT_IN, Operator.BETWEEN)
+        is_pair = isinstance(leaf.value, list) and len(leaf.value) == 2
+        if "value" not in _written_at(json, inside):
+            found.append(Fault(f"{path}/value", "missing_member", f"The operator {leaf.operator} needs a value."))
+        elif needs_list and not (is_pair if leaf.operator is Operator.BETWEEN else isinstance(leaf.value, list)):
+            message = f"The operator {leaf.operator} needs {wanted_by(leaf.operator)}."
+            found.append(Fault(f"{path}/value", "wrong_type", message))
+    return found
+
+
+def _written_at(json: Json, path: str) -> Json:
+    for part in path.split("/")[1:]:
+        json = json[int(part)] if isinstance(json, list) else json[part]
+    return json

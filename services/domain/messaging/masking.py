@@ -24,13 +24,17 @@ PERSONAL: Final = frozenset(
 )
 # Bounded everywhere, so that no text takes more than time linear in its length.
 _EMAIL = re.compile(
-    r"(?<![\w.+'~!#$%-])(?:[\w.+'~!#$-]|%(?!40)[0-9a-f]{2}){1,128}(?:@|%40)[\w-]{1,64}(?:\.[\w-]{1,64}){0,16}",
+    r"(?<![\w.+'~!#$%-])((?:[\w.+'~!#$-]|%(?!(?:25){0,2}40)[0-9a-f]{2}){1,128})(@|%(?:25){0,2}40)"
+    r"([\w-]{1,64}(?:\.[\w-]{1,64}){0,16})",
     re.IGNORECASE,
 )
+# Every digit in it ends a match, so a failed look goes over a run of signs a few times, however long it is.
 _PHONE = re.compile(
-    r"(?<![\w.+])(?:\+|%2B|\(|00?)?\d(?:[\s().\-/\u00a0\u2010-\u2015]|%20|\d){5,24}\d(?![\w%])", re.IGNORECASE
+    r"(?:(?<![\w.+%])|(?<=%[0-9a-f]{2}))(?:\+|%2B|\(|00?)?\d(?:[\s().\-/\u00a0\u2010-\u2015]|%20|\d){5,}\d(?!\w)",
+    re.IGNORECASE,
 )
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}.*|\d{1,2}[./-]\d{1,2}[./-]\d{4}", re.DOTALL)
+_DAY, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:19|20)\d\d"
+_DATES = re.compile(rf"(?:[\s()./-]*(?:{_YEAR}-{_DAY}-{_DAY}|{_DAY}[./-]{_DAY}[./-]{_YEAR})(?!\d))+")
 _BARE = 10  # digits in a row, without any sign of a phone number, that are taken for one
 
 
@@ -84,6 +88,17 @@ def personal_strings_in(value: Any) -> Iterator[str]:
             rest.extend(one)
 
 
+def name_parts(value: str) -> Iterator[str]:
+    """The names that a name is made of: people are called by one of them. Of an address or a number, none."""
+    words = value.split()
+    if len(words) < 2 or masked_by_rule(value) != value:
+        return
+    for word in words:
+        bare = word.strip('.,;()"')
+        if len(bare) >= (3 if bare.isascii() else 2) and not bare.islower():
+            yield bare
+
+
 def is_personal(name: str) -> bool:
     """Whether a member of that name holds a name, an e-mail address or a phone number."""
     return name.lower().replace("_", "").replace("-", "") in PERSONAL
@@ -128,6 +143,27 @@ class Mask:
             return [self.json(inner) for inner in value]
         return value
 
+    def inputs(self, value: Any) -> Any:
+        """What a check looked at: by rule and by value, and whatever a condition found at a personal path."""
+        if isinstance(value, Mapping):
+            hidden = is_personal(str(value.get("fieldPath", "")).rpartition(".")[2])
+            return {
+                name: masked_strings(inner) if hidden and name == "found" else self.inputs(inner)
+                for name, inner in value.items()
+            }
+        if isinstance(value, list | tuple):
+            return [self.inputs(inner) for inner in value]
+        return self.text(value) if isinstance(value, str) else value
+
+
+def masked_strings(value: Any) -> Any:
+    """The same JSON with nothing left of its strings but their first signs."""
+    if isinstance(value, str):
+        return masked_text(value)
+    if isinstance(value, Mapping):
+        return {name: masked_strings(inner) for name, inner in value.items()}
+    return [masked_strings(inner) for inner in value] if isinstance(value, list | tuple) else value
+
 
 def _ways(values: Iterable[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
@@ -149,8 +185,8 @@ def _ways_to_write(value: str) -> Iterator[str]:
 
 def _bounded(text: str) -> str:
     """Not inside another word, where the script puts spaces between words."""
-    before = r"(?<!\w)" if _ends_a_word(text[0]) else ""
-    after = r"(?!\w)" if _ends_a_word(text[-1]) else ""
+    before = r"(?<![^\W_])" if _ends_a_word(text[0]) else ""
+    after = r"(?![^\W_])" if _ends_a_word(text[-1]) else ""
     return f"{before}{re.escape(text)}{after}"
 
 
@@ -159,19 +195,23 @@ def _ends_a_word(sign: str) -> bool:
 
 
 def _email(found: re.Match[str]) -> str:
-    text = found[0]
-    at = "@" if "@" in text else text[text.lower().index("%40") :][:3]
-    name, _, host = text.rpartition(at)
-    if not name or (at == "@" and not host):
-        return text
+    name, at, host = found.groups()
     domain, dot, top = host.rpartition(".")
     return f"{name[:1]}{MARK}{at}{(domain or top)[:1]}{MARK}{dot}{top if dot else ''}"
 
 
 def _phone(found: re.Match[str]) -> str:
     text = found[0]
+    if dates := _DATES.match(text):  # what stands behind a date may be a number all the same
+        rest = text[dates.end() :].lstrip()
+        return text.removesuffix(rest) + _number(rest)
+    return _number(text)
+
+
+def _number(text: str) -> str:
+    """Masked, if it has as many digits as a phone number, or as several of them."""
     digits = sum(sign.isdigit() for sign in text.replace("%20", "").removeprefix("%2B"))
-    is_marked = not text.isdigit() or text.startswith("0")
-    if digits < 7 or digits > 17 or _DATE.fullmatch(text) or (not is_marked and digits < _BARE):
+    is_bare = text.isdigit()
+    if digits < 7 or (is_bare and (digits > 17 or (digits < _BARE and not text.startswith("0")))):
         return text
     return f"{text[:3] if text[0] == '%' else text[:2]}{MARK}"

@@ -20,8 +20,10 @@ from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from services.infra.documents import newer
 from services.infra.documents.cursor import read_cursor, write_cursor
 from services.infra.documents.mongo_shape import CODEC, Filter, Order, Shape
+from services.infra.documents.mongo_validator import ACTION, LEVEL, validator_of, would_refuse
 from services.infra.documents.mongo_writes import Prepared, apply
 from services.infra.documents.port import (
     BadCursor,
@@ -48,6 +50,8 @@ KEYS_AT_ONCE = 1_000
 SELECTION_MS = 5_000  # how long a call waits for a server to be there
 SOCKET_MS = 15_000  # and for its answer: then it counts as lost
 _NO_NAMESPACE = 26
+_LEAST = -(1 << 63)
+_UNKNOWN = (59, 72, 115, 238, 40415)  # no such command, option or member, or not supported: a server without validators
 
 logger = logging.getLogger(__name__)
 
@@ -56,8 +60,8 @@ class MongoDocuments:
     """Documents in a database of a MongoDB deployment; made within the loop that uses it.
 
     `open` makes nothing: it raises NotMigrated where `migrate` has not been run. A collection that was not opened is
-    a LookupError, an index it does not have a ValueError. A document of a newer schema is logged and passed over; no
-    write of ours takes its place, since none knows its revision.
+    a LookupError, an index it does not have a ValueError. No write of ours takes the place of a document of a newer
+    schema, since none knows its revision.
     """
 
     def __init__(self, uri: str, database: str | None = None) -> None:
@@ -78,7 +82,7 @@ class MongoDocuments:
         )
         self._shapes: dict[str, Shape[Any]] = {}
         self._seeks_many: bool | None = None
-        self._merges_many: bool | None = None
+        self._seeks_any: bool | None = None
 
     # -- making known
 
@@ -86,12 +90,17 @@ class MongoDocuments:
         """See the port. Looks, and changes nothing."""
         shapes = [Shape(collection) for collection in collections]
         missing = [line for shape in shapes for line, _ in await self._differences(shape)]
+        missing += [
+            f"the validator of {shape.collection.name} as it is now"
+            for shape in shapes
+            if would_refuse((await self._options_of(shape.collection.name)).get("validator", {}), shape)
+        ]
         if missing:
             raise NotMigrated(f"run `journeys migrate` first: the store lacks {', '.join(missing)}")
         self._shapes.update({shape.collection.name: shape for shape in shapes})
         if self._seeks_many is None:
             self._seeks_many = await self._can_seek_many(shapes)
-            self._merges_many = await self._can_merge_many(shapes)
+            self._seeks_any = await self._can_seek_any(shapes)
 
     async def _can_seek_many(self, shapes: Sequence[Shape[Any]]) -> bool | None:
         """Whether the server finds several places of an index in one question, as MongoDB does, or reads everything.
@@ -106,28 +115,60 @@ class MongoDocuments:
                 return "COLLSCAN" not in str(plan.get("queryPlanner", {}).get("winningPlan"))
         return None
 
-    async def _can_merge_many(self, shapes: Sequence[Shape[Any]]) -> bool | None:
-        """Whether the server walks several places of an index side by side, in the order of the field behind, as
-        MongoDB does, or reads and sorts whatever lies under them: a second for 5,000 documents of a stand-in.
+    async def _can_seek_any(self, shapes: Sequence[Shape[Any]]) -> bool | None:
+        """Whether the server finds what fits any of several conditions through an index, as MongoDB does, or reads
+        everything: seconds for 2,000 documents of a stand-in.
         """
         for shape in shapes:
             for index in shape.indexes.values():
                 first, second, *_ = shape.fields_of(index.name)
-                cursor = self._database[shape.collection.name].find({first: {"$in": ["a", "b"]}}).sort(second)
+                either = [{first: "a", second: {"$lt": "a"}}, {first: "b", second: {"$lt": "a"}}]
+                cursor = self._database[shape.collection.name].find({"$or": either}).sort(second)
                 plan = await self._asked(cursor.explain)
-                return "SORT_MERGE" in str(plan.get("queryPlanner", {}).get("winningPlan"))
+                return "COLLSCAN" not in str(plan.get("queryPlanner", {}).get("winningPlan"))
         return None
 
     async def migrate(self, collections: Sequence[Collection[Any]]) -> list[str]:
         """See the port. An index that changed is built anew; readers that ask for it wait for their next start."""
         changed = []
+        without: list[str] = []
         for collection in collections:
             shape = Shape(collection)
             for line, index in await self._differences(shape):
                 await self._bring_up(shape, index)
-                changed.append(line)
+                changed.append(f"made {line}")
             changed += await self._drop_former(shape)
+            match await self._validate(shape):
+                case True:
+                    changed.append(f"made the validator of {collection.name}")
+                case None:
+                    without.append(collection.name)
+        if without:
+            changed.append(f"this document server keeps no validators: {', '.join(without)} go without")
         return changed
+
+    async def _validate(self, shape: Shape[Any]) -> bool | None:
+        """See that the server asks of every document what the collection does; whether that changed anything.
+
+        None: it keeps no validators. Those guard against others' mistakes, so the work goes on without.
+        """
+        name = shape.collection.name
+        wanted = {"validator": validator_of(shape), "validationLevel": LEVEL, "validationAction": ACTION}
+        options = await self._options_of(name)
+        if {**options, **wanted} == options:
+            return False
+        try:
+            await self._asked(lambda: self._database.command({"collMod": name, **wanted}))
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, OperationFailure) and error.__cause__.code in _UNKNOWN:
+                return None
+            raise
+        return True if (await self._options_of(name)).get("validator") == wanted["validator"] else None
+
+    async def _options_of(self, name: str) -> dict[str, Any]:
+        cursor = await self._asked(lambda: self._database.list_collections(filter={"name": name}))
+        found = await self._asked(lambda: cursor.to_list(None))
+        return dict(found[0].get("options", {})) if found else {}
 
     async def _differences(self, shape: Shape[Any]) -> list[tuple[str, Index | None]]:
         """What has to be made: a line about it, and the index (None: the collection itself)."""
@@ -175,14 +216,17 @@ class MongoDocuments:
         ]
         for index in former:
             await self._asked(partial(self._database[name].drop_index, index))
-        return [f"the former index {index} of {name} is gone" for index in former]
+        return [f"dropped the former index {index} of {name}" for index in former]
 
     # -- reading
 
     async def get(self, collection: Collection[T], key: str) -> T | None:
         """See the port."""
         shape = self._shape(collection)
-        return self._read(shape, await self._asked(lambda: self._database[collection.name].find_one({"_id": key})))
+        stored = await self._asked(lambda: self._database[collection.name].find_one({"_id": key}))
+        if stored is not None and shape.is_newer(stored):
+            raise newer.met(collection.name, key)
+        return self._read(shape, stored)
 
     async def get_many(self, collection: Collection[T], keys: Sequence[str]) -> dict[str, T]:
         """See the port."""
@@ -224,39 +268,63 @@ class MongoDocuments:
         return Page([one for one in (self._read(shape, raw) for raw in found[:limit]) if one is not None], cursor)
 
     async def scan_prefixes(
-        self, collection: Collection[T], index: str, prefixes: Sequence[Sequence[Value]], *, high: int, limit: int
+        self,
+        collection: Collection[T],
+        index: str,
+        prefixes: Sequence[Sequence[Value]],
+        *,
+        low: int | None = None,
+        high: int,
+        limit: int,
     ) -> list[T]:
         """See the port. The prefixes have one length."""
         if not prefixes:
             return []
         shape = self._shape(collection)
-        asked = limit
-        while True:
-            raws = await self._under_prefixes(shape, index, prefixes, high, asked)
-            found = [one for one in (self._read(shape, raw) for raw in raws) if one is not None]
-            if len(found) >= limit or len(raws) < asked:
-                return found[:limit]
-            asked = 2 * asked + KEYS_AT_ONCE  # those of a newer version must not hide whoever is due behind them
+        known = await self._known_under_prefixes(shape, index, prefixes, low, high, limit)
+        return [shape.document_of(raw) for raw in known]
 
     async def least(self, collection: Collection[T], index: str, prefixes: Sequence[Sequence[Value]]) -> int | None:
         """See the port. The prefixes have one length."""
         if not prefixes:
             return None
         shape = self._shape(collection)
-        found = await self._under_prefixes(shape, index, prefixes, None, 1)
+        found = await self._known_under_prefixes(shape, index, prefixes, _LEAST, None, 1)
         return found[0][shape.rest_of(index, prefixes[0])[0]] if found else None
 
+    async def _known_under_prefixes(
+        self,
+        shape: Shape[Any],
+        index: str,
+        prefixes: Sequence[Sequence[Value]],
+        low: int | None,
+        high: int | None,
+        limit: int,
+    ) -> list[dict[str, Any]]:
+        """Stored documents of ours under any of the prefixes, least first."""
+        asked = limit
+        while True:
+            raws = await self._under_prefixes(shape, index, prefixes, low, high, asked)
+            known = [raw for raw in raws if self._is_known(shape, raw)]
+            if len(known) >= limit or len(raws) < asked:
+                return known[:limit]
+            asked = 2 * asked + KEYS_AT_ONCE  # those of a newer version must not hide whoever is due behind them
+
     async def _under_prefixes(
-        self, shape: Shape[Any], index: str, prefixes: Sequence[Sequence[Value]], high: int | None, limit: int
+        self,
+        shape: Shape[Any],
+        index: str,
+        prefixes: Sequence[Sequence[Value]],
+        low: int | None,
+        high: int | None,
+        limit: int,
     ) -> list[dict[str, Any]]:
         """Stored documents under any of the prefixes, least first."""
-        condition = shape.prefix_filter(index, prefixes, high)
+        condition = shape.prefix_filter(index, prefixes, low, high)
         rest = shape.rest_of(index, prefixes[0])
-        if self._merges_many:
+        if self._seeks_any:
             return await self._find_raw(shape, condition, rest, limit)
-        distinct = dict.fromkeys(tuple(prefix) for prefix in prefixes)
-        conditions = [shape.range_filter(index, prefix, high=high) for prefix in distinct]
-        parts = await asyncio.gather(*(self._find_raw(shape, one, rest, limit) for one in conditions))
+        parts = await asyncio.gather(*(self._find_raw(shape, one, rest, limit) for one in condition["$or"]))
         return list(heapq.merge(*parts, key=lambda raw: [_rank(raw[field]) for field in rest]))[:limit]
 
     async def scan_many(
@@ -452,16 +520,14 @@ class MongoDocuments:
         return found
 
     def _read(self, shape: Shape[T], stored: dict[str, Any] | None) -> T | None:
-        if stored is None:
-            return None
-        if shape.is_newer(stored):
-            logger.error(
-                "a document of %s was written by a newer version of this program and is left alone: %r",
-                shape.collection.name,
-                stored["_id"],
-            )
-            return None
-        return shape.document_of(stored)
+        return shape.document_of(stored) if stored is not None and self._is_known(shape, stored) else None
+
+    def _is_known(self, shape: Shape[Any], stored: Mapping[str, Any]) -> bool:
+        """Whether we may read it; one that is newer is told, or refused."""
+        if not shape.is_newer(stored):
+            return True
+        newer.pass_over(shape.collection.name, stored["_id"])
+        return False
 
     async def _asked(self, question: Callable[[], Awaitable[R]], but: int | None = None) -> Any:
         """Ask the driver. Raises StoreUnavailable for whatever it raises, except a failure with the code `but`."""

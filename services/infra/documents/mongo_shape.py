@@ -40,6 +40,13 @@ class _PlainInt(TypeDecoder):
         return int(value)
 
 
+class _Encoded(RawBSONDocument):
+    """A document that is known to have fields: the driver, which asks, would decode it to count them."""
+
+    def __bool__(self) -> bool:
+        return True
+
+
 CODEC: CodecOptions[dict[str, Any]] = CodecOptions(type_registry=TypeRegistry([_PlainInt()]))
 
 
@@ -98,7 +105,7 @@ class Shape(Generic[T]):
         if len(body) > MOST_BYTES:
             raise ValueError(f"a document of {len(body)} bytes is too large")
         epoch = None if self.epoch is None else fields[self.epoch]
-        return Raw(key, fields[self.revision], epoch, RawBSONDocument(body, codec_options=_RAW))
+        return Raw(key, fields[self.revision], epoch, _Encoded(body, codec_options=_RAW))
 
     def _encoded(self, head: Mapping[str, Any], fields: Mapping[str, Any], document: T) -> bytes:
         try:
@@ -177,28 +184,30 @@ class Shape(Generic[T]):
         """The documents under `equals` whose next field is in [low, high), behind the position `after`."""
         rest = self.rest_of(index, equals)
         conditions: Filter = dict(zip(self.fields_of(index), equals, strict=False))
-        conditions.update({field: {"$exists": True} for field in rest if field in self._optional})
         if low is not None:
             conditions.setdefault(rest[0], {})["$gte"] = low
         if high is not None:
             conditions.setdefault(rest[0], {})["$lt"] = high
+        # A bound leaves out whatever is not there. Asked for beside it, a stand-in reads all that is under `equals`.
+        conditions.update(
+            {field: {"$exists": True} for field in rest if field in self._optional and field not in conditions}
+        )
         if after is not None:
             conditions["$and"] = [_beyond(rest, after, "$lt" if descending else "$gt")]
         return conditions
 
-    def prefix_filter(self, index: str, prefixes: Sequence[Sequence[Value]], high: int | None = None) -> Filter:
-        """The documents under any of the prefixes. Raises ValueError where the prefixes differ in length."""
+    def prefix_filter(
+        self, index: str, prefixes: Sequence[Sequence[Value]], low: int | None = None, high: int | None = None
+    ) -> Filter:
+        """The documents under any of the prefixes whose next field is in [low, high).
+
+        Raises ValueError where the prefixes differ in length. Each prefix with its bounds: a list of lanes beside one
+        bound makes a stand-in read the lanes to their end, 110 ms for 64 lanes of 50,000 documents instead of 2.
+        """
         if len({len(prefix) for prefix in prefixes}) > 1:
             raise ValueError("the prefixes of one scan have one length")
-        conditions = self.range_filter(index, prefixes[0], high=high)
-        names = self.fields_of(index)[: len(prefixes[0])]
-        if len(names) == 1:
-            conditions[names[0]] = {"$in": list(dict.fromkeys(prefix[0] for prefix in prefixes))}
-        elif names:
-            for name in names:
-                del conditions[name]
-            conditions["$or"] = [dict(zip(names, prefix, strict=True)) for prefix in prefixes]
-        return conditions
+        distinct = dict.fromkeys(tuple(prefix) for prefix in prefixes)
+        return {"$or": [self.range_filter(index, prefix, low, high) for prefix in distinct]}
 
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from pymongo import DeleteOne, InsertOne, ReplaceOne
 from pymongo.errors import AutoReconnect, BulkWriteError, NetworkTimeout, ServerSelectionTimeoutError
 
-from services.infra.documents.mongo_shape import STAMP, Raw, Shape
+from services.infra.documents.mongo_shape import SCHEMA, STAMP, Raw, Shape
 from services.infra.documents.port import Delete, Insert, Outcome, Replace, StoreUnavailable
 
 PAUSES = (0.0, 0.05, 0.2, 0.5, 1.0)  # seconds before each time it is sent
@@ -98,6 +98,7 @@ def _request(shape: Shape[Any], write: Prepared) -> Any:
         condition[shape.revision] = write.raw.revision - 1
         if shape.epoch is not None:
             condition[shape.epoch] = {"$lte": write.raw.epoch}
+        condition[SCHEMA] = {"$lte": shape.collection.schema}  # a newer version's document is not ours to change
         return ReplaceOne(condition, write.raw.body)
     if write.revision is not None:
         condition[shape.revision] = write.revision
@@ -136,7 +137,7 @@ def _judge(
         if fault is not None and fault.get("code") == _DUPLICATE_KEY:
             outcomes[i] = Outcome.DUPLICATE
         elif fault is not None:
-            # Its message may show the document; its code does not.
+            # Its message may show the document; its code does not. 121: the collection's validator.
             logger.error("a write was refused by the document server with code %s", fault.get("code"))
             outcomes[i] = Outcome.FAILED
         elif writes[i].kind is Insert:
@@ -170,12 +171,12 @@ async def _settle(
     was_lost: bool,
 ) -> list[int]:
     """Read the documents and note what they tell; those whose write has had no effect so far and still may."""
-    wanted = {STAMP: 1, shape.revision: 1}
+    wanted = {STAMP: 1, SCHEMA: 1, shape.revision: 1}
     cursor = handle.find({"_id": {"$in": [writes[i].key for i in which]}}, wanted)
     stored = {one["_id"]: one for one in await cursor.to_list(None)}
     waiting = []
     for i in which:
-        outcome = _told(writes[i], stored.get(writes[i].key), shape.revision, stamp, was_lost)
+        outcome = _told(writes[i], stored.get(writes[i].key), shape, stamp, was_lost)
         if outcome is None:
             waiting.append(i)
         else:
@@ -184,9 +185,10 @@ async def _settle(
 
 
 def _told(
-    write: Prepared, stored: Mapping[str, Any] | None, revision: str, stamp: int, was_lost: bool
+    write: Prepared, stored: Mapping[str, Any] | None, shape: Shape[Any], stamp: int, was_lost: bool
 ) -> Outcome | None:
     """What a document that is read afterwards tells of a write; None: the write can still take effect."""
+    revision = shape.revision
     if write.kind is Delete:
         if stored is None:
             return Outcome.APPLIED
@@ -200,7 +202,7 @@ def _told(
         if stored is None:
             return None if was_lost else Outcome.IN_DOUBT  # inserted and deleted since, or a duplicate that is gone
         return Outcome.IN_DOUBT if was_lost and stored[revision] > mine else Outcome.DUPLICATE
-    if stored is None or stored[revision] < mine - 1:
+    if stored is None or shape.is_newer(stored) or stored[revision] < mine - 1:
         return Outcome.CONFLICT
     if stored[revision] == mine - 1:
         return None if was_lost else Outcome.CONFLICT

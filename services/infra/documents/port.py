@@ -99,6 +99,15 @@ class NotMigrated(StoreUnavailable):
     """The store lacks collections or indexes: `journeys migrate` has not run, or an older one has."""
 
 
+class NewerDocument(StoreUnavailable):
+    """A document that a newer version of this program wrote: nobody reads it and nobody writes over it before the update."""
+
+    def __init__(self, collection: str, key: str) -> None:
+        super().__init__(f"a newer version of this program wrote a document of {collection}")
+        self.collection = collection
+        self.key = key
+
+
 class StaleRevision(Exception):
     """A guarded write met another revision than the one it was made from."""
 
@@ -112,7 +121,12 @@ class BadCursor(ValueError):
 
 
 class Documents(Protocol):
-    """A document store. All methods may raise StoreUnavailable."""
+    """A document store. All methods may raise StoreUnavailable.
+
+    A document whose schema is above its collection's is nobody's to change: `get` raises NewerDocument, whatever reads
+    many passes over it and says so in the log, once (within `newer.refused()` it raises as well), an insert of its
+    key is a DUPLICATE and a replace a CONFLICT.
+    """
 
     async def open(self, collections: Sequence[Collection[Any]]) -> None:
         """Make the collections and indexes known (and, in the embedded store, present). Idempotent.
@@ -121,13 +135,14 @@ class Documents(Protocol):
         """
 
     async def migrate(self, collections: Sequence[Collection[Any]]) -> list[str]:
-        """Make the collections and indexes present, and drop indexes of ours that are declared no more. Idempotent.
+        """Make the collections, indexes and validators present, and drop indexes of ours that are declared no more.
 
-        What was changed, a line each. An operator's step: no service calls it.
+        Idempotent. A line for each change, and one for what the server cannot do. An operator's step: no service
+        calls it.
         """
 
     async def get(self, collection: Collection[T], key: str) -> T | None:
-        """The document of that key, or None."""
+        """The document of that key, or None. Raises NewerDocument."""
 
     async def get_many(self, collection: Collection[T], keys: Sequence[str]) -> dict[str, T]:
         """Those of the documents that exist, by key."""
@@ -166,9 +181,16 @@ class Documents(Protocol):
         """
 
     async def scan_prefixes(
-        self, collection: Collection[T], index: str, prefixes: Sequence[Sequence[Value]], *, high: int, limit: int
+        self,
+        collection: Collection[T],
+        index: str,
+        prefixes: Sequence[Sequence[Value]],
+        *,
+        low: int | None = None,
+        high: int,
+        limit: int,
     ) -> list[T]:
-        """The documents under any of the prefixes whose next field is below `high`, least of that field first."""
+        """The documents under any of the prefixes whose next field is in [low, high), least of that field first."""
 
     async def least(self, collection: Collection[T], index: str, prefixes: Sequence[Sequence[Value]]) -> int | None:
         """The least value of the field after the prefixes, over all of them; None where there is nothing."""

@@ -7,11 +7,13 @@ each has its own outcome. Reads run beside them and see what is committed.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 import apsw
 import msgspec
 
+from services.infra.documents import newer
 from services.infra.documents.cursor import read_cursor, write_cursor
 from services.infra.documents.port import (
     BadCursor,
@@ -40,6 +42,7 @@ from services.infra.documents.sqlite_queries import (
 from services.infra.documents.sqlite_schema import bring_up
 from services.infra.documents.sqlite_table import Row, Table, plain
 from services.infra.documents.sqlite_writes import Prepared, apply_all
+from services.infra.slices import Slices
 from services.infra.sqlite.engine import Engine, Unavailable
 from services.infra.sqlite.group import Handler
 
@@ -47,6 +50,7 @@ T = TypeVar("T")
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
 
+SLICE_SECONDS = 0.001  # of encoding at a stretch
 logger = logging.getLogger(__name__)
 
 
@@ -102,7 +106,9 @@ class SqliteDocuments:
         outcomes = [Outcome.FAILED] * len(writes)
         prepared: list[Prepared] = []
         places: list[int] = []
+        slices = Slices(SLICE_SECONDS)
         for place, write in enumerate(writes):
+            await slices.pause()
             try:
                 prepared.append(self._prepared(write))
             except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
@@ -150,12 +156,19 @@ class SqliteDocuments:
         return Page(found, write_cursor(name, [_present(getattr(found[-1], field)) for field in fields]))
 
     async def scan_prefixes(
-        self, collection: Collection[T], index: str, prefixes: Sequence[Sequence[Value]], *, high: int, limit: int
+        self,
+        collection: Collection[T],
+        index: str,
+        prefixes: Sequence[Sequence[Value]],
+        *,
+        low: int | None = None,
+        high: int,
+        limit: int,
     ) -> list[T]:
         """See the port. The prefixes have one length."""
         if not prefixes:
             return []
-        return await self._read(documents_under_prefixes(self._table(collection), index, prefixes, high, limit))
+        return await self._read(documents_under_prefixes(self._table(collection), index, prefixes, low, high, limit))
 
     async def least(self, collection: Collection[T], index: str, prefixes: Sequence[Sequence[Value]]) -> int | None:
         """See the port. The prefixes have one length."""
@@ -181,7 +194,7 @@ class SqliteDocuments:
         return await self._read(counts_by(self._table(collection), index, equals))
 
     async def scrub(self) -> bool:
-        """See the port. The whole file is written anew: see `Engine.scrub`."""
+        """See the port, and `Engine.scrub`."""
         try:
             await self._engine.scrub()
         except Unavailable as error:
@@ -220,6 +233,9 @@ class SqliteDocuments:
             raise StoreUnavailable(str(error)) from error
 
     async def _read(self, job: Callable[[apsw.Connection], ResultT]) -> ResultT:
+        if newer.is_refused():  # the job runs in a thread, which is to know it too
+            context, asked = copy_context(), job
+            job = lambda connection: context.run(asked, connection)  # noqa: E731  it is a job like the other
         try:
             return await self._engine.read(job)
         except Unavailable as error:

@@ -1,7 +1,8 @@
 """The reads over a table: what the scans of the port are in SQL.
 
 Law: each read is one statement that answers in one step (see `sqlite_table`), so a page is consistent in itself,
-and each goes through the index it names: `indexed by` refuses a plan without it.
+and each goes through the index it names: `indexed by` refuses a plan without it. Where that statement meets a
+document of a newer schema, those are told and it is asked again without them.
 """
 
 import heapq
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import apsw
 import msgspec
 
+from services.infra.documents import newer
 from services.infra.documents.port import Value
 from services.infra.documents.sqlite_table import Table, plain
 
@@ -20,28 +22,36 @@ Query = tuple[Sequence[Value], Value | None]
 
 MERGED_SCANS = 64  # SQLite merges up to 500 in one statement; apsw keeps no statement above 16 kB ready
 
-# From rows with a body to one row: how many there are, and the bodies one after the other. group_concat takes a
-# blob's bytes as they are, NULs included (it asks for their number).
-_GATHER = "select count(*), cast(group_concat(body, '') as blob) from ({rows})"
+# From rows with a body to one row: how many there are, the bodies one after the other, and the newest schema.
+# group_concat takes a blob's bytes as they are, NULs included (it asks for their number).
+_GATHER = "select count(*), cast(group_concat(body, '') as blob), max(schema) from ({rows})"
 _encode_json = msgspec.json.Encoder().encode
 
 
 def document_with_key(table: Table[T], key: str) -> Job[T | None]:
     """The document of that key."""
-    statement = f"select body from {table.name} where key = ?"
+    statement = f"select body, schema from {table.name} where key = ?"
 
     def job(connection: apsw.Connection) -> T | None:
-        row = connection.execute(statement, (key,)).fetchone()
-        return None if row is None else table.document_of(row[0])
+        row: Any = connection.execute(statement, (key,)).fetchone()
+        if row is None:
+            return None
+        if row[1] > table.collection.schema:
+            raise newer.met(table.collection.name, key)
+        return table.document_of(row[0])
 
     return job
 
 
 def documents_with_keys(table: Table[T], keys: Sequence[str]) -> Job[dict[str, T]]:
     """Those of the documents that exist, by key: 1-2 us a key, where single selects take 4."""
-    rows = f"select t.body from json_each(?) k cross join {table.name} t on t.key = k.value"
     argument = _json(list(dict.fromkeys(keys)))
     key_field = table.collection.key
+
+    def rows(known: bool) -> str:
+        source = f"json_each(?) k cross join {table.name} t on t.key = k.value"
+        return f"select t.key, t.schema, t.body from {source}{_older(table, known)}"
+
     return lambda connection: {
         getattr(document, key_field): document for document in _gather(connection, table, rows, (argument,))
     }
@@ -81,15 +91,19 @@ def documents_in_order(
         terms.append(f"({', '.join(columns)}) {'<' if descending else '>'} ({', '.join('?' * len(columns))})")
         values.extend(after)
     order = ", ".join(f"{column} desc" if descending else column for column in columns)
-    rows = f"select body from {table.source_of(index)}{_and(terms)} order by {order} limit ?"
     values.append(limit)
+
+    def rows(known: bool) -> str:
+        source = table.source_of(index, known=known)
+        return f"select key, schema, body from {source}{_and(terms)} order by {order} limit ?"
+
     return lambda connection: _gather(connection, table, rows, values)
 
 
 def documents_under_prefixes(
-    table: Table[T], index: str, prefixes: Sequence[Sequence[Value]], high: int, limit: int
+    table: Table[T], index: str, prefixes: Sequence[Sequence[Value]], low: int | None, high: int, limit: int
 ) -> Job[list[T]]:
-    """The documents under any prefix whose next field is below `high`, least first."""
+    """The documents under any prefix whose next field is in [low, high), least first."""
     depth = _depth_of(prefixes)
     columns = rest_of(table, index, prefixes[0]) if prefixes else ()
     fields = table.fields_of(index)[depth:]
@@ -97,7 +111,7 @@ def documents_under_prefixes(
     chunks = [distinct[i : i + MERGED_SCANS] for i in range(0, len(distinct), MERGED_SCANS)]
 
     def job(connection: apsw.Connection) -> list[T]:
-        parts = [_merged(connection, table, index, columns, chunk, high, limit) for chunk in chunks]
+        parts = [_merged(connection, table, index, columns, chunk, (low, high), limit) for chunk in chunks]
         if len(parts) == 1:
             return parts[0]
         return list(heapq.merge(*parts, key=lambda document: [_rank(document, field) for field in fields]))[:limit]
@@ -110,7 +124,7 @@ def least_under_prefixes(table: Table[Any], index: str, prefixes: Sequence[Seque
     depth = _depth_of(prefixes)
     column = rest_of(table, index, prefixes[0])[0] if prefixes else "null"
     terms = [f"{name} = p.value ->> {i}" for i, name in enumerate(table.order_of(index)[:depth])]
-    first = f"select {column} from {table.source_of(index)}{_and(terms)} order by {column} limit 1"
+    first = f"select {column} from {table.source_of(index, known=True)}{_and(terms)} order by {column} limit 1"
     statement = f"select min(({first})) from json_each(?) p"
     argument = _json([list(prefix) for prefix in prefixes])
     return lambda connection: _one(connection, statement, (argument,))
@@ -158,9 +172,25 @@ def rest_of(table: Table[Any], index: str, equals: Sequence[Value]) -> tuple[str
     return columns[len(equals) :]
 
 
-def _gather(connection: apsw.Connection, table: Table[T], rows: str, values: Sequence[Any]) -> list[T]:
-    count, bodies = connection.execute(_GATHER.format(rows=rows), values).fetchone()  # type: ignore[misc]  # an aggregate has one row
-    return table.documents_of(count, bodies)
+def _gather(
+    connection: apsw.Connection, table: Table[T], rows: Callable[[bool], str], values: Sequence[Any]
+) -> list[T]:
+    """The documents of a statement's rows, which have a key, a schema and a body; `rows(True)` leaves newer ones out."""
+    answer: Any = connection.execute(_GATHER.format(rows=rows(False)), values).fetchone()
+    if answer[0] and answer[2] > table.collection.schema:
+        _tell(connection, table, rows(False), values)
+        answer = connection.execute(_GATHER.format(rows=rows(True)), values).fetchone()
+    return table.documents_of(answer[0], answer[1])
+
+
+def _tell(connection: apsw.Connection, table: Table[Any], rows: str, values: Sequence[Any]) -> None:
+    found = connection.execute(f"select key from ({rows}) where schema > {table.collection.schema}", values).fetchall()
+    for (key,) in found:
+        newer.pass_over(table.collection.name, str(key))
+
+
+def _older(table: Table[Any], known: bool) -> str:
+    return f" where t.schema <= {table.collection.schema}" if known else ""
 
 
 def _merged(
@@ -169,21 +199,28 @@ def _merged(
     index: str,
     columns: Sequence[str],
     prefixes: Sequence[Sequence[Value]],
-    high: int,
+    bounds: tuple[int | None, int],
     limit: int,
 ) -> list[T]:
     """SQLite merges the ordered scans lazily: it reads `limit` rows and one more per prefix, however many are due."""
     fixed = table.order_of(index)[: len(prefixes[0])]
-    source = table.source_of(index)
-    number = 2
-    scans = []
-    for prefix in prefixes:
-        terms = [f"{column} = ?{number + 1 + i}" for i, column in enumerate(fixed)]
-        number += len(prefix)
-        scans.append(f"select {', '.join(columns)}, body from {source}{_and([*terms, f'{columns[0]} < ?1'])}")
     order = ", ".join(str(i + 1) for i in range(len(columns)))
-    rows = f"{' union all '.join(scans)} order by {order} limit ?2"
-    return _gather(connection, table, rows, (high, limit, *(value for prefix in prefixes for value in prefix)))
+    low, high = bounds
+    between = [f"{columns[0]} < ?1"] if low is None else [f"{columns[0]} < ?1", f"{columns[0]} >= ?3"]
+    firsts = (high, limit) if low is None else (high, limit, low)
+
+    def rows(known: bool) -> str:
+        source = table.source_of(index, known=known)
+        number = 2 if low is None else 3
+        scans = []
+        for prefix in prefixes:
+            terms = [f"{column} = ?{number + 1 + i}" for i, column in enumerate(fixed)]
+            number += len(prefix)
+            # The last of the columns is the key.
+            scans.append(f"select {', '.join(columns)}, schema, body from {source}{_and([*terms, *between])}")
+        return f"{' union all '.join(scans)} order by {order} limit ?2"
+
+    return _gather(connection, table, rows, (*firsts, *(value for prefix in prefixes for value in prefix)))
 
 
 def _answers(
@@ -200,10 +237,22 @@ def _answers(
     terms = [f"{column} = q.value ->> {i}" for i, column in enumerate(columns[:depth])]
     if has_low:
         terms.append(f"{columns[depth]} >= q.value ->> {depth}")
-    ids = f"select id from {table.source_of(index)}{_and(terms)} order by {', '.join(columns[depth:])} limit ?2"
-    rows = f"select q.key as which, t.body from json_each(?1) q cross join {table.name} t on t.id in ({ids})"
-    statement = f"select json_group_array(which), cast(group_concat(body, '') as blob) from ({rows})"
-    which, bodies = connection.execute(statement, (_json(asked), limit)).fetchone()  # type: ignore[misc]  # an aggregate has one row
+
+    def rows(known: bool) -> str:
+        source = table.source_of(index, known=known)
+        ids = f"select id from {source}{_and(terms)} order by {', '.join(columns[depth:])} limit ?2"
+        asks = "json_each(?1) q cross join"
+        return f"select q.key as which, t.key, t.schema, t.body from {asks} {table.name} t on t.id in ({ids})"
+
+    def gathered(known: bool) -> Any:
+        gather = "select json_group_array(which), cast(group_concat(body, '') as blob), max(schema)"
+        return connection.execute(f"{gather} from ({rows(known)})", values).fetchone()
+
+    values = (_json(asked), limit)
+    which, bodies, newest = gathered(False)
+    if newest is not None and newest > table.collection.schema:
+        _tell(connection, table, rows(False), values)
+        which, bodies, _ = gathered(True)
     numbers = msgspec.json.decode(which, type=list[int])
     return list(zip(numbers, table.documents_of(len(numbers), bodies), strict=True))
 

@@ -21,9 +21,11 @@ def bring_up(connection: apsw.Connection, table: Table[Any]) -> None:
     """
     connection.execute(
         f"create table if not exists {table.name} (id integer primary key, key text unique not null,"
-        f" revision integer not null, epoch integer not null, body blob not null)"
+        f" revision integer not null, epoch integer not null, schema integer not null default 1, body blob not null)"
     )
     present = {name for _, name, *_ in connection.execute(f"pragma table_info({table.name})").fetchall()}
+    if "schema" not in present:  # a file of a release that had no newer one
+        connection.execute(f"alter table {table.name} add column schema integer not null default 1")
     for field in table.added:
         if table.column(field).strip('"') not in present:
             connection.execute(f"alter table {table.name} add column {table.column(field)}")
@@ -60,7 +62,9 @@ def _bare(table: Table[Any], index: Index) -> str:
 def _fill(connection: apsw.Connection, table: Table[Any], fields: list[str]) -> None:
     """Copy the fields out of every body into their columns."""
     sets = ", ".join(f"{table.column(field)} = ?{i + 2}" for i, field in enumerate(fields))
-    page = f"select id, body from {table.name} where id > ? order by id limit {_PAGE}"
+    # What a newer version wrote keeps its columns: nobody here can read them out of its body.
+    known = f"schema <= {table.collection.schema}"
+    page = f"select id, body from {table.name} where id > ? and {known} order by id limit {_PAGE}"
     last: Any = 0
     while rows := connection.execute(page, (last,)).fetchall():
         cells = []

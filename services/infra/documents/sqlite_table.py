@@ -1,6 +1,6 @@
 """A collection as a SQLite table: its columns, its rows, and the statements over it.
 
-    id integer primary key, key text unique, f_<field> for each indexed field, revision, epoch, body (MessagePack)
+    id integer primary key, key text unique, f_<field> for each indexed field, revision, epoch, schema, body (MessagePack)
 
 Law: every statement answers in one step, whatever it reads or writes: apsw gives up the interpreter's lock at
 each step, and beside a busy event loop that costs up to 5 ms a step (see `services.infra.sqlite.group`). Rows
@@ -26,7 +26,6 @@ Cell = Value | None
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _BYTES_OF_LIST = b"\xdd"  # array 32: the number of items in four bytes follows
 _INT64_END = 1 << 63
-_AS_THEY_ARE = (str, int, type(None))
 _encode = msgspec.msgpack.Encoder().encode
 _encode_json = msgspec.json.Encoder().encode
 
@@ -77,13 +76,15 @@ class Table(Generic[T]):
         source = f"with x as ({rows} from carray(?1) r)"
         columns = ", ".join(cells)
         changes = ", ".join(f"{cell} = x.{cell}" for cell in cells[1:])
-        guard = "t.key = x.key and t.revision = x.revision - 1 and t.epoch <= x.epoch"
+        schema = self.collection.schema
+        guard = f"t.key = x.key and t.revision = x.revision - 1 and t.epoch <= x.epoch and t.schema <= {schema}"
         self.insert_rows = (
-            f"{source} insert into {self.name} ({columns}, body) select {columns}, substr(?2, at, size) from x"
-            f" where true on conflict (key) do nothing"
+            f"{source} insert into {self.name} ({columns}, schema, body)"
+            f" select {columns}, {schema}, substr(?2, at, size) from x where true on conflict (key) do nothing"
         )
         self.replace_rows = (
-            f"{source} update {self.name} as t set {changes}, body = substr(?2, x.at, x.size) from x where {guard}"
+            f"{source} update {self.name} as t set {changes}, schema = {schema}, body = substr(?2, x.at, x.size)"
+            f" from x where {guard}"
         )
         taken = f"exists (select 1 from {self.name} t where t.key = x.key)"
         missed = f"not exists (select 1 from {self.name} t where {guard})"
@@ -123,10 +124,14 @@ class Table(Generic[T]):
         columns = [self.column(field) for field in self.fields_of(index) if field in self.added]
         return " and ".join(f"{column} is not null" for column in columns) or "true"
 
-    def source_of(self, index: str) -> str:
-        """The table read through that index, up to a condition to which others can be added."""
+    def source_of(self, index: str, *, known: bool = False) -> str:
+        """The table read through that index, up to a condition to which others can be added.
+
+        `known`: without the documents of a newer schema.
+        """
         through = f" indexed by {self.name_of(self.indexes[index])}" if index else ""
-        return f"{self.name}{through} where {self.presence_in(index)}"
+        older = f" and schema <= {self.collection.schema}" if known else ""
+        return f"{self.name}{through} where {self.presence_in(index)}{older}"
 
     def name_of(self, index: Index) -> str:
         """The index as SQLite knows it."""
@@ -136,7 +141,11 @@ class Table(Generic[T]):
         """Encode a document. Raises what msgspec raises, or TypeError and ValueError for a field no index can hold."""
         cells = self._cells(document)
         for cell in cells:
-            if cell.__class__ not in _AS_THEY_ARE:  # subclasses and enums are rare, and so are mistakes
+            kind = cell.__class__
+            if kind is int:
+                if cell >= _INT64_END:
+                    raise ValueError("an indexed integer has 64 bits")
+            elif kind is not str and cell is not None:  # subclasses and enums are rare, and so are mistakes
                 cells = tuple(map(plain, cells))
                 break
         key, revision, epoch = cells[0], cells[-2], cells[-1]
@@ -144,8 +153,6 @@ class Table(Generic[T]):
             raise TypeError(f"the key of {self.collection.name} is a string, not {key!r}")
         if not isinstance(revision, int) or not isinstance(epoch, int):
             raise TypeError(f"revision and epoch of {self.collection.name} are integers, not {revision!r}, {epoch!r}")
-        if max(cell for cell in cells if cell.__class__ is int) >= _INT64_END:
-            raise ValueError("an indexed integer has 64 bits")
         return Row(cells, _encode(document))
 
     def document_of(self, body: bytes) -> T:

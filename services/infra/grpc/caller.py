@@ -3,6 +3,7 @@
 Law: a call made while a request is served bears that request's actor and id; nobody passes them by hand.
 """
 
+import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,10 +13,13 @@ from urllib.parse import quote, unquote
 
 ACTOR = "x-actor"
 REQUEST_ID = "x-request-id"
+REQUEST_KEY = "x-request-key"
 SYSTEM = "system"
 
 actor: ContextVar[str] = ContextVar("actor", default="")
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+request_key: ContextVar[str] = ContextVar("request_key", default="")
+_drawn: ContextVar[list[int]] = ContextVar("drawn")  # how many ids of a repeatable request have been drawn
 
 
 class Context(Protocol):
@@ -28,6 +32,11 @@ class Context(Protocol):
 def actor_from(context: Context) -> str:
     """The user id (or key id) on whose behalf the call was made; "system" where nobody is named."""
     return metadata_value(context, ACTOR) or SYSTEM
+
+
+def request_key_from(context: Context) -> str:
+    """What a request that may be made again is recognised by, however often it comes; "" for any other."""
+    return metadata_value(context, REQUEST_KEY)
 
 
 def metadata_value(context: Context, name: str) -> str:
@@ -58,12 +67,34 @@ def acting(actor_id: str, request: str | None = None) -> Iterator[None]:
             request_id.reset(before_request)
 
 
+@contextmanager
+def repeatable(key: str) -> Iterator[None]:
+    """Within the block calls bear this key, and `drawn_id` gives the same ids in the same order every time."""
+    before, drawn = request_key.set(key), _drawn.set([0])
+    try:
+        yield
+    finally:
+        request_key.reset(before)
+        _drawn.reset(drawn)
+
+
+def drawn_id() -> str:
+    """An id for something the request did not name: a new one, or in a repeatable request the same as before."""
+    key = request_key.get()
+    if not key:
+        return uuid.uuid4().hex
+    count = _drawn.get()
+    count[0] += 1
+    return hashlib.sha256(f"{key} {count[0]}".encode()).hexdigest()[:32]
+
+
 def outgoing() -> tuple[tuple[str, str], ...]:
     """The metadata pairs of the current actor, if any, and request id, or of a new one: a repeated call keeps it."""
-    who, request = actor.get(), request_id.get() or new_request_id()
+    who, key, request = actor.get(), request_key.get(), request_id.get() or new_request_id()
+    pairs: tuple[tuple[str, str], ...] = ((REQUEST_ID, _printable(request)),)
     if who:
-        return (REQUEST_ID, _printable(request)), (ACTOR, _printable(who))
-    return ((REQUEST_ID, _printable(request)),)
+        pairs = (*pairs, (ACTOR, _printable(who)))
+    return (*pairs, (REQUEST_KEY, _printable(key))) if key else pairs
 
 
 def new_request_id() -> str:

@@ -15,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.domain.errors import Fault, Kind, Late, Refused, Unavailable, Unbuilt
-from services.infra.documents.port import StoreUnavailable
+from services.infra.documents.port import NewerDocument, StoreUnavailable
 from services.infra.grpc import caller
 from services.infra.grpc.errors import RETRY_AFTER, Refusal, Status, refusal_of, status_of
 from services.infra.grpc.limits import SIZES
@@ -191,6 +191,9 @@ class _Served:
         match error:
             case Refused():
                 refused = error
+            case NewerDocument():
+                _log.warning("rpc.newer_document", method=self._name, error=str(error))
+                refused = Unavailable("A newer version of this program wrote what is asked for; update this one.")
             case StoreUnavailable() | LogUnavailable():
                 _log.warning("rpc.unavailable", method=self._name, error=str(error))
                 refused = Unavailable("What is stored cannot be reached now; try again.")

@@ -3,7 +3,8 @@
 Law: an append is acknowledged when all replicas in sync have it, and a call that takes too long is in doubt, which
 is answered as "cannot now": whoever repeats it appends again, and readers know a repeat by its id. Offsets are
 committed by the reader's word alone. Topics are made by `migrate` and by nothing else; they carry the broker's
-time, and all have the same partitions. This module and `kafka_subscription` are aiokafka's only users.
+time, and all have the same partitions. This module, `kafka_subscription` and `kafka_refusal` are aiokafka's
+only users.
 Source: runtime design 9; infrastructure 2.2.
 """
 
@@ -25,6 +26,7 @@ from aiokafka.errors import (
 )
 
 from services.infra.log.kafka_address import KafkaAddress
+from services.infra.log.kafka_refusal import refusal_of
 from services.infra.log.kafka_subscription import ANSWER_SECONDS, SESSION_MS, KafkaSubscription, Spot
 from services.infra.log.port import (
     Erased,
@@ -41,7 +43,11 @@ from services.infra.log.port import (
 R = TypeVar("R")
 
 CONNECT_SECONDS = 60.0  # a broker may start after us
-APPEND_SECONDS = 10.0
+APPEND_SECONDS = 6.0  # well below the 10 s in which a caller of ours wants its answer
+# So long after a broker has let an append wait for nothing the next ones are refused at once. A caller of ours repeats
+# what is refused three times within a second: were each of them to wait as long, its time would run out and it would
+# be told that nobody knows, instead of "not now".
+REFUSED_SECONDS = 1.5
 SELDOM_SECONDS = 10.0
 READ_WAIT_MS = 10  # a read knows that there is something: a broker that waits for more delays it
 RECORD_BYTES = 8 << 20  # an event of 5 MB, with room for what is around it
@@ -90,6 +96,7 @@ class KafkaLog:
         self._reading = asyncio.Lock()
         self._subscriptions: list[KafkaSubscription] = []
         self._is_closed = False
+        self._refused_until = 0.0  # monotonic
 
     # -- topics
 
@@ -139,7 +146,9 @@ class KafkaLog:
             if code and for_code(code) is not TopicAlreadyExistsError:  # two may migrate at once
                 raise LogUnavailable(f"the topic {name} cannot be made: {for_code(code).description}")
         await self._await_leaders(admin, missing)
-        return [f"the topic {topic.name} with {self.partitions} partitions, {replication} of each" for topic in missing]
+        return [
+            f"made the topic {topic.name} with {self.partitions} partitions, {replication} of each" for topic in missing
+        ]
 
     async def _await_leaders(self, admin: Any, topics: Sequence[Topic]) -> None:
         async with asyncio.timeout(ANSWER_SECONDS):
@@ -173,10 +182,13 @@ class KafkaLog:
         for record in records:
             if len(record.value) > RECORD_BYTES - 4096:
                 raise ValueError(f"a record of {len(record.value)} bytes is too large for the log")
+        if time.monotonic() < self._refused_until:
+            raise LogUnavailable("no broker confirms what is appended")
         try:
             async with asyncio.timeout(APPEND_SECONDS):
                 return await self._append(topic, records, partitions)
         except TimeoutError:
+            self._refused_until = time.monotonic() + REFUSED_SECONDS
             raise LogUnavailable(f"no broker confirmed an append within {APPEND_SECONDS:g} s") from None
         except MessageSizeTooLargeError as error:
             raise ValueError("a record is too large for the log") from error
@@ -357,6 +369,8 @@ class KafkaLog:
             except (KafkaError, OSError) as error:
                 with suppress(Exception):
                     await client.stop()
+                if refusal := await refusal_of(self.address):
+                    raise LogUnavailable(f"the log lets us not in: {refusal}") from error
                 if asyncio.get_running_loop().time() > until:
                     raise LogUnavailable(f"no broker answers: {error}") from error
                 logger.warning("the log waits for a broker: %s", error)

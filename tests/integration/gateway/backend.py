@@ -37,6 +37,7 @@ class Call:
     request: Any
     actor: str
     request_id: str
+    request_key: str = ""
 
 
 @dataclass
@@ -55,9 +56,9 @@ class Backend:
         """The last request to a method."""
         return self.requests(method)[-1]
 
-    def answer(self, method: str, request: Any) -> Any:
+    def answer(self, method: str, request: Any, key: str = "") -> Any:
         """What a test wants said."""
-        self.calls.append(Call(method, request, caller.actor.get(), caller.request_id.get()))
+        self.calls.append(Call(method, request, caller.actor.get(), caller.request_id.get(), key))
         known = self.answers.get(method)
         if known is None and method == "Authenticate":
             known = _authenticate
@@ -87,7 +88,7 @@ def _stubbed(servicer: type, backend: Backend) -> Any:
         async def method(self: Any, request: Any, context: Any) -> Any:
             if name in backend.slow:
                 return await backend.slow[name](request)
-            return backend.answer(name, request)
+            return backend.answer(name, request, caller.request_key_from(context))
 
         return method
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from journeys.authoring.v1 import authoring_service_pb2 as api
 from journeys.authoring.v1.journey_pb2 import Draft, Journey
+from journeys.runtime.v1.runtime_service_pb2 import IngestEventsResponse
 
 from services.domain.errors import Duplicate, NotNow, TooMuch, Unavailable
 from tests.integration.gateway.backend import Backend, Client
@@ -117,3 +118,35 @@ async def test_without_a_key_nothing_is_claimed(client: Client, backend: Backend
     await client.post("/api/journeys/j/pause", headers={"Idempotency-Key": "k"})
 
     assert [] == backend.requests("ClaimIdempotencyKey")
+
+
+class TestBrokenOff:
+    """The first request made its object, and nobody knows: its claim is found abandoned and the repeat goes through."""
+
+    async def test_the_repeat_can_be_recognised(self, client: Client, backend: Backend, keys: dict[str, Any]) -> None:
+        """Both calls bear one key; another caller's key, another request and one without a key do not."""
+        await create(client, "A")
+        keys.clear()
+        await create(client, "A")
+        await create(client, "B", key="b")
+        await client.post("/api/journeys", {"name": "A"})
+
+        first, again, other, none = [call.request_key for call in backend.calls if call.method == "CreateJourney"]
+        assert first == again
+        assert (32, "") == (len(first), none)
+        assert first != other
+
+    async def test_events_without_an_id_are_the_same_events(
+        self, client: Client, backend: Backend, keys: dict[str, Any]
+    ) -> None:
+        """Each of a batch has its own id, and the same one when the batch comes again."""
+        backend.answers["IngestEvents"] = lambda request: IngestEventsResponse(received=len(request.events))
+        body = {"events": [{"type": "x"}, {"type": "x"}, {"type": "x", "id": "own"}]}
+        for key in ("k", "k", "other"):
+            await client.post("/api/events", body, headers={"Idempotency-Key": key})
+            keys.clear()
+
+        first, again, other = [[event.id for event in asked.events] for asked in backend.requests("IngestEvents")]
+        assert first == again
+        assert 3 == len(set(first))
+        assert {"own"} == set(first) & set(other)

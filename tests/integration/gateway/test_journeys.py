@@ -210,12 +210,31 @@ async def test_if_match_is_handed_on(client: Client, backend: Backend, header: s
 
 
 async def test_an_if_match_that_is_no_tag_is_refused(client: Client, backend: Backend) -> None:
-    """Two tags cannot be guarded in one write; odd characters match nothing."""
-    for header, status in (('"a", "b"', 400), ("r1", 400), ('"\u00fc"', 412)):
+    """Nor is half a one, or one beside `*`; odd characters match nothing."""
+    for header, status in (
+        ("r1", 400),
+        ('"a", b', 400),
+        ('"a" "b"', 400),
+        ('"a", *', 400),
+        (", ,", 400),
+        ('"\u00fc"', 412),
+    ):
         reply = await client.patch("/api/journeys/a", {"name": "B"}, headers={"If-Match": header})
 
         assert status == reply.status
     assert [] == backend.requests("UpdateJourney")
+
+
+async def test_of_several_tags_the_current_one_is_guarded(client: Client, backend: Backend) -> None:
+    """RFC 9110 allows a list, over several lines too: one of them is current, or it is 412 and nothing is asked."""
+    backend.answers["GetJourney"] = api.GetJourneyResponse(journey=DRAFT)
+    backend.answers["UpdateJourney"] = api.UpdateJourneyResponse(journey=DRAFT)
+
+    right = await client.patch("/api/journeys/a", {"name": "B"}, headers={"If-Match": f'"x", "{DRAFT.etag}",W/"y"'})
+    wrong = await client.patch("/api/journeys/a", {"name": "B"}, headers={"If-Match": '"x", "y"'})
+
+    assert (200, 412) == (right.status, wrong.status)
+    assert [DRAFT.etag] == [asked.etag for asked in backend.requests("UpdateJourney")]
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "archive"])

@@ -237,6 +237,16 @@ async def test_ten_megabytes_are_refused(client: Client) -> None:
     assert (400, "invalid_json") == (broken.status, broken.json["code"])
 
 
+async def test_a_body_that_cannot_be_unpacked_is_no_error_of_ours(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever sends one must not be able to fill the log with traces."""
+    await client.post("/api/journeys", raw=b"not zipped", headers={"Content-Encoding": "gzip"})
+    await client.get("/healthz")  # by now the connection of the first is done with
+
+    assert [] == [record.message for record in caplog.records if record.levelname == "ERROR"]
+
+
 RAW = [
     b"GARBAGE\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n",

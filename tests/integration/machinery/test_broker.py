@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from services.infra.clock import SystemClock
-from services.infra.log import kafka
 from services.infra.log.kafka import KafkaLog
 from services.infra.log.kafka_address import read_address
 from services.infra.log.port import Listener, LogUnavailable, NoTopics, Record, Topic
@@ -18,9 +17,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow]
 EVENTS = Topic("test.events.v1")
 
 
-async def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_was_acknowledged_outlives_kill_9(tmp_path: Path) -> None:
     """Appends and a reader go on over a broker that is killed; every acknowledged record comes, in order."""
-    monkeypatch.setattr(kafka, "APPEND_SECONDS", 2.0)
     server = OwnServer("log", tmp_path).start()
     log = KafkaLog(read_address(f"{server.kafka}?partitions=4"), now_ms=SystemClock().now_ms)
     await log.migrate([EVENTS])

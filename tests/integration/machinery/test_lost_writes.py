@@ -9,13 +9,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
+from pymongo import AsyncMongoClient
+from pymongo.errors import OperationFailure, WriteError
 
 from services.infra.documents.mongo import MongoDocuments
+from services.infra.documents.mongo_shape import Shape
+from services.infra.documents.mongo_validator import validator_of
 from services.infra.documents.port import (
     Collection,
     Delete,
     Index,
     Insert,
+    NewerDocument,
+    NotMigrated,
     Outcome,
     Replace,
     StaleRevision,
@@ -191,10 +197,9 @@ class TestShape:
         outcomes = await older.write_many([Insert(FREE, Free("a", {})), Insert(FREE, Free("c", {}, lane=3))])
 
         assert [Outcome.DUPLICATE, Outcome.APPLIED] == outcomes
-        assert (None, ["b", "c"]) == (
-            await older.get(FREE, "a"),
-            [one.key for one in (await older.scan(FREE, "lane", (3,))).items],
-        )
+        with pytest.raises(NewerDocument):
+            await older.get(FREE, "a")
+        assert ["b", "c"] == [one.key for one in (await older.scan(FREE, "lane", (3,))).items]
         assert Free("a", {"new": 1}, lane=3) == await newer.get(NEWER_FREE, "a")
         await newer.close()
         await older.close()
@@ -205,6 +210,16 @@ class Free(msgspec.Struct, frozen=True):
 
     key: str
     data: dict[str, Any]
+    lane: int = 0
+    revision: int = 1
+
+
+class FormerFree(msgspec.Struct, frozen=True):
+    """What an older version kept: with a field that is no more."""
+
+    key: str
+    data: dict[str, Any]
+    rank: int
     lane: int = 0
     revision: int = 1
 
@@ -233,7 +248,70 @@ class TestMigrate:
 
         changes = [await documents.migrate([one]) for one in (FREE, FREE, other, none, none)]
 
-        assert [2, 0, 1, 1, 0] == [len(change) for change in changes]
+        assert [3, 0, 1, 2, 0] == [len(change) for change in changes]
+        assert ["made the collection free", "made the index lane of free", "made the validator of free"] == changes[0]
+        await documents.close()
+
+    async def test_the_server_refuses_what_does_not_fit_and_lets_in_what_was_there(
+        self, place: OwnPlace, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Somebody else's mistake never gets in; what was invalid before there was a validator can be written over."""
+        documents = MongoDocuments(place.mongodb, place.database)
+        client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(place.mongodb)
+        raw = client[place.database]["free"]
+        await raw.insert_one({"_id": "old", "_schema": 1, "revision": 1, "key": "old", "data": {}})
+        await documents.migrate([FREE])
+        await documents.open([FREE])
+
+        with pytest.raises(WriteError, match="failed validation"):
+            await raw.insert_one({"_id": "a", "_schema": 1, "_stamp": 1, "revision": "1", "data": {}})
+        await documents.replace(FREE, Free("old", {"n": 2}, revision=2))
+        with pytest.raises(WriteError, match="failed validation"):
+            await raw.update_one({"_id": "old"}, {"$set": {"lane": "east"}})
+
+        assert Free("old", {"n": 2}, revision=2) == await documents.get(FREE, "old")
+        await client.close()
+        await documents.close()
+
+    @pytest.mark.parametrize("how", ["refuses", "ignores"])
+    async def test_a_server_without_validators_is_told_and_does_without(
+        self, place: OwnPlace, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        """A line that names what goes without; everything else is made."""
+        documents = MongoDocuments(place.mongodb, place.database)
+        asked = MongoDocuments._asked
+
+        async def without(self: MongoDocuments, question: Any, but: int | None = None) -> Any:
+            if "collMod" in question.__code__.co_consts:
+                if how == "refuses":
+                    raise StoreUnavailable("refused") from OperationFailure("no such command: 'collMod'", 59)
+                return None
+            return await asked(self, question, but)
+
+        monkeypatch.setattr(MongoDocuments, "_asked", without)
+        changes = await documents.migrate([FREE])
+        await documents.open([FREE])
+
+        assert "this document server keeps no validators: free go without" == changes[-1]
+        assert 3 == len(changes)
+        await documents.close()
+
+    async def test_an_outdated_validator_that_would_refuse_what_we_write_is_missing(self, place: OwnPlace) -> None:
+        """The start says so, instead of writes that fail."""
+        documents = MongoDocuments(place.mongodb, place.database)
+        former: Collection[Any] = Collection("free", FormerFree, indexes=(Index("lane", ("lane", "rank")),))
+        await documents.migrate([former])
+        await documents.migrate([FREE])
+        client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(place.mongodb)
+        outdated = validator_of(Shape(former))
+        await client[place.database].command({"collMod": "free", "validator": outdated})
+
+        with pytest.raises(NotMigrated, match="the validator of free"):
+            await documents.open([FREE])
+        await documents.migrate([FREE])
+        await documents.open([FREE])
+
+        await client.close()
         await documents.close()
 
 

@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from services.infra.clock import SystemClock
+from services.infra.log.port import partition_of
 from services.runtime.collections import DEAD_LETTERS, EVENTS
 from services.runtime.dead_letters import DeadLetters
 from services.runtime.paging import PageRequest
+from services.runtime.why import Why
 from tests.support.journeys import WORKSPACE
 from tests.support.servers import OwnPlace, servers
 from tests.support.walking import EXIT, TRIGGER, await_step
-from tests.support.workers import Machines, Worker, a_worker, eventually
+from tests.support.workers import Machines, Worker, a_producer, a_worker, eventually
 
 pytestmark = pytest.mark.integration
 
@@ -70,7 +73,15 @@ async def test_the_python_producer_starts_executions(
         assert {"usr_ada", "usr_Änne", "usr_bob"} == found.keys()
         return {user: (one.event_id, one.data, one.at) for user, one in found.items()}
 
+    async def what_came_again_is_told() -> list[str]:
+        why = Why(runtime.documents, runtime.runtime.catalog, SystemClock())
+        page = await why.decisions(WORKSPACE, "act", "usr_ada", PageRequest(10))
+        told = [one.outcome for one in page.items]
+        assert "duplicate" in told
+        return told
+
     started = await eventually(all_started)
+    assert ["duplicate", "started"] == await eventually(what_came_again_is_told)
     assert (1, "4 written, 1 left out") == (status, said.splitlines()[-1])
     assert ("py-1", {"plan": "pro"}) == started["usr_ada"][:2]
     assert 1_769_853_600_125 == started["usr_Änne"][2]
@@ -122,6 +133,37 @@ async def test_what_a_producer_gets_wrong_is_kept_with_its_reason(worker: tuple[
     assert {"There is no such workspace.": len(LINES)} == Counter(reasons)
     assert sum((await runtime.log.ends(DEAD_LETTERS)).values()) == len(LINES)
     assert [] == await runtime.executions()
+
+
+async def test_a_foreign_partitioners_records_start_who_they_name_once(worker: tuple[Machines, Worker]) -> None:
+    """A library that hashes otherwise writes each event to a partition that is not its person's, and once more to
+    another one.
+    """
+    machines, runtime = worker
+    people = [f"usr_{i}" for i in range(20)]
+    async with a_producer(machines) as produce:
+        for person in people:
+            key = f"{WORKSPACE}:{person}"
+            home = partition_of(key, machines.kafka.partitions)
+            event = {"specversion": "1.0", "id": f"e-{person}", "source": "/t", "type": "signed_up"}
+            for away in (1, 2):
+                astray = (home + away) % machines.kafka.partitions
+                await produce(key.encode(), json.dumps(event).encode(), partition=astray)
+
+    async def all_started() -> None:
+        assert people == sorted((one.subject_id for one in await runtime.executions()), key=people.index)
+        assert await runtime.runtime.idle()
+
+    await eventually(all_started)
+    ends = await runtime.log.ends(EVENTS)
+    moved = [
+        (person, partition)
+        for partition, end in ends.items()
+        for one in await runtime.log.read(EVENTS, partition, 0, max(end, 1))
+        if (person := one.key.partition(":")[2]) and partition == partition_of(one.key, machines.kafka.partitions)
+    ]
+    assert set(people) == {person for person, _ in moved}
+    assert [] == (await DeadLetters(runtime.log).listed(PageRequest(10))).items
 
 
 def _cache() -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from journeys.events.v1.command_record_pb2 import CommandRecord
 
 from services.domain.execution.lifecycle import Status
 from services.runtime.collections import MEMBERSHIPS, SWEEPS, Membership, Sweep
@@ -107,7 +108,7 @@ async def test_without_backfill_whoever_was_present_and_comes_by_before_they_are
     look = Sweeps._page_of_members
     may_go_on = asyncio.Event()
 
-    async def slowly(sweeps: Sweeps, sweep: Sweep, now: int) -> Sweep:
+    async def slowly(sweeps: Sweeps, sweep: Sweep, now: int) -> tuple[Sweep, list[CommandRecord]]:
         await may_go_on.wait()
         return await look(sweeps, sweep, now)
 
@@ -357,7 +358,7 @@ async def test_an_archived_journey_watches_nobody() -> None:
 
 
 async def test_a_backfill_goes_page_by_page_and_tells_how_far_it_came() -> None:
-    """1,200 people: three pages; the sweep's document counts them."""
+    """1,200 people: five pages; the sweep's document counts them."""
     async with a_world() as world:
         lines = [
             json.dumps({"endUserId": f"u{i:04}", "attributes": {"plan": "pro" if i % 2 else "free"}}).encode()

@@ -12,7 +12,7 @@ from services.runtime.dead_letters import DeadLetters
 from services.runtime.lanes import log_key
 from services.runtime.paging import PageRequest
 from tests.support.journeys import WORKSPACE, publish_journey, workspace_record
-from tests.support.walking import EXIT, TRIGGER, send_step
+from tests.support.walking import DAY, EXIT, TRIGGER, send_step
 from tests.support.world import World, a_world
 
 STEPS = [{**TRIGGER, "next": "mail"}, send_step("mail", "exit"), EXIT]
@@ -90,6 +90,29 @@ async def test_what_cannot_be_read_costs_its_neighbours_nothing() -> None:
         for one in letters:
             (source,) = await world.log.read(EVENTS, one.origin.partition, one.origin.offset, 1)
             assert (source.key, source.value) == (one.stored.key, one.stored.value)
+
+
+async def test_what_waited_for_more_than_thirty_days_starts_nobody_until_it_is_replayed() -> None:
+    """Nobody was there to read it. Whoever replays it means it; what waited for less starts as ever."""
+    async with a_world() as world:
+        await publish_journey(world.log, STEPS)
+        await world.settle()
+        await world.runtime.kill()
+        await world.log.append(EVENTS, [cloud_event("ann", "e1")])
+        world.clock.move(2 * DAY)
+        await world.log.append(EVENTS, [cloud_event("bob", "e2")])
+        world.clock.move(29 * DAY)
+        await world.restart()
+        await world.settle()
+        began = [one.subject_id for one in await world.executions()]
+        letters = DeadLetters(world.log)
+        (letter,) = (await letters.listed(PageRequest(10))).items
+        await letters.replay(letter.stored.partition, letter.stored.offset)
+        await world.settle()
+
+        assert ["bob"] == began
+        assert "It was appended more than 30 days ago" in letter.origin.reason
+        assert {"ann", "bob"} == {one.subject_id for one in await world.executions()}
 
 
 async def test_a_dead_letter_that_is_replayed_is_read_again() -> None:

@@ -216,7 +216,7 @@ async def test_one_execution_that_cannot_be_planned_harms_no_other() -> None:
 
         object.__setattr__(version, "steps", Poisoned(good_steps))
         world.clock.move(HOUR)
-        await world.runtime.timers._ring_all()
+        await world.settle()
         object.__setattr__(version, "steps", good_steps)
         after = next(one for one in await world.executions() if one.key == bad.key)
         await world.advance(HOUR)

@@ -1,6 +1,7 @@
 """The projector: one write a batch, counters that equal a recount, nothing lost or doubled by a crash."""
 
 import asyncio
+import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from services.analytics.convert import observed_from_record
 from services.analytics.facts import Fact, counts_of
 from services.analytics.projector import Projector
 from services.analytics.repositories import COLLECTIONS, COUNTERS, FACTS, ROWS, Counter, Unsettled
-from services.infra.documents.port import Insert, Outcome, Replace, StoreUnavailable, Write
+from services.infra.documents.port import Insert, NewerDocument, Outcome, Replace, StoreUnavailable, Write
 from services.infra.log.port import Stored
 from tests.support.memory import MemoryDocuments
 from tests.unit.analytics.reports import PARTITIONS, entry, report, stored
@@ -96,6 +97,22 @@ class TestTake:
         names = [write.collection.name for write in batch]
         assert [FACTS.name] * 2 + [ROWS.name] * 2 == names[:4]
         assert {COUNTERS.name} == set(names[4:])
+
+    async def test_a_fact_of_a_newer_version_stops_its_batch_before_anything_is_written(self) -> None:
+        """The partition waits for the update, which counts everything; nothing is counted twice or lost until then."""
+        documents = await opened()
+        projector = await started(documents)
+        await projector.take([stored(first())])
+        newer_facts = dataclasses.replace(FACTS, schema=2)
+        (fact,) = (await documents.scan(FACTS, "", limit=5)).items
+        await documents.replace(newer_facts, replace(fact, revision=fact.revision + 1))
+        documents.batches.clear()
+
+        with pytest.raises(NewerDocument):
+            await projector.take([stored(second()), stored(first("usr_b"))])
+
+        assert [] == documents.batches
+        assert fact.status == (await documents.get_many(newer_facts, [fact.key]))[fact.key].status
 
     async def test_only_counters_whose_sums_changed_are_written(self) -> None:
         """A report that moves nobody writes its fact alone."""

@@ -46,6 +46,14 @@ class TestCreate:
 
         assert "id_taken" == refused.value.reason
 
+    async def test_the_path_of_the_internal_routes_is_no_journeys_id(self, desk: Desk) -> None:
+        """Proxies close /api/journeys/internal/: a journey there could not be reached."""
+        with pytest.raises(Duplicate) as refused:
+            await desk.draft(id="internal")
+
+        assert "id_taken" == refused.value.reason
+        assert "internal-2" == (await desk.draft(name="Internal")).journey.id
+
     async def test_a_goal_counts_from_the_start(self, desk: Desk) -> None:
         """goalSince is there with the goal."""
         view = await desk.draft(goal_event_name="bought", goal_event_window_days=3.0)

@@ -25,7 +25,7 @@ async def erase(desk: Desk, receipt: str = "r1", *, answers_only: bool = False) 
     workspace = await desk.documents.get(WORKSPACES, WORKSPACE)
     assert workspace is not None
     key = ids.subject_key(7, workspace.subject_secret, USER)
-    return await desk.authoring.erase_subject(WORKSPACE, key, receipt, answers_only=answers_only)
+    return (await desk.authoring.erase_subject(WORKSPACE, key, receipt, answers_only=answers_only)).entries
 
 
 async def listed(desk: Desk, name: str, *people: str) -> str:

@@ -70,3 +70,24 @@ async def test_old_claims_are_swept(desk: Desk) -> None:
     await keys.sweep()
 
     assert 1 == len((await desk.documents.scan(CLAIMS, "")).items)
+
+
+async def test_a_repeat_of_what_was_broken_off_is_the_same_request(desk: Desk) -> None:
+    """Abandoned or given up; another request under the key, or the same a day after, is a new one."""
+    keys = desk.authoring.idempotency
+    await keys.claim(WORKSPACE, "k", "f")
+    since = await keys.since(WORKSPACE, "k")
+    desk.clock.move(ABANDONED_MS)
+    assert await keys.claim(WORKSPACE, "k", "f") is None
+    assert since == await keys.since(WORKSPACE, "k")
+    await keys.settle(WORKSPACE, "k", None)
+    assert await keys.claim(WORKSPACE, "k", "f") is None
+    assert since == await keys.since(WORKSPACE, "k")
+
+    await keys.settle(WORKSPACE, "k", None)
+    assert await keys.claim(WORKSPACE, "k", "g") is None
+    assert since < (other := await keys.since(WORKSPACE, "k"))
+    await keys.settle(WORKSPACE, "k", ANSWER)
+    desk.clock.move(KEPT_MS)
+    assert await keys.claim(WORKSPACE, "k", "g") is None
+    assert other < await keys.since(WORKSPACE, "k")

@@ -149,7 +149,7 @@ class TestEdit:
 
     @pytest.mark.parametrize(
         "bad", [{"name": ""}, {"steps": {"a": 1}}, {"goal_event_window_days": -1.0}, {"goal_event_window_days": 366.0},
-                {"name": "X", "steps": [{"id": "a", "type": "nope"}]}, {"description": "x" * 20_001}]
+                {"name": "X", "steps": [{"id": "a", "type": "nope"}]}, {"description": "x" * 1_048_577}]
     )  # fmt: skip
     async def test_what_is_malformed_changes_nothing(self, desk: Desk, bad: dict[str, Any]) -> None:
         """Refused whole."""

@@ -130,6 +130,18 @@ class TestRefusals:
 
         assert 1 == (await desk.authoring.publish(WORKSPACE, "two", ANN)).journey.latest_version
 
+    async def test_first_publishes_at_one_moment_keep_to_the_limit(self, desk: Desk) -> None:
+        """Of five with room for two, two are published."""
+        await desk.authoring.workspaces.update(WORKSPACE, b'{"maxJourneys": 2}', ANN)
+        for number in range(5):
+            await desk.draft([EXIT], id=f"j{number}")
+        publishes = [desk.authoring.publish(WORKSPACE, f"j{number}", ANN) for number in range(5)]
+
+        outcomes = await asyncio.gather(*publishes, return_exceptions=True)
+
+        assert 2 == sum(isinstance(outcome, JourneyView) for outcome in outcomes)
+        assert 3 == sum(isinstance(outcome, OverPlan) for outcome in outcomes)
+
 
 class TestPins:
     """A version holds whatever it needs, as it was."""

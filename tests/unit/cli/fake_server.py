@@ -6,9 +6,8 @@ from typing import Any
 
 from journeys_client import MockTransport
 from journeys_client.event_lines import format_timestamp
-from journeys_client.mock import Answer, Asked, problem
+from journeys_client.mock import Answer, Asked
 
-_LATER = ("adaptive", "until_time")
 _ACCEPTED = 202
 
 
@@ -77,17 +76,6 @@ class FakeServer(MockTransport):
 
     def _publish(self, asked: Asked) -> Answer:
         journey = self.journey(_id(asked))
-        later = [step for step in journey["steps"] if step.get("mode") in _LATER]
-        if later:
-            faults = [
-                {
-                    "path": f"/steps/{step['id']}",
-                    "code": "not_yet_supported",
-                    "message": f"{step['mode']} is not built yet.",
-                }
-                for step in later
-            ]
-            return problem(400, "graph_invalid", "The journey cannot be published.", errors=faults)
         journey |= {"status": "published", "version": 1, "latestVersion": 1}
         return 200, {"id": journey["id"], "version": 1}
 

@@ -69,6 +69,10 @@ def test_help_loads_neither_http_nor_tables_nor_a_server() -> None:
         (["list", "--nonsense"], "No such option: --nonsense (see journeys list --help)"),
         (["show"], "Missing argument 'ID'. (see journeys show --help)"),
         (["events"], "Missing command. (see journeys events --help)"),
+        (
+            ["list", "--output", "xml"],
+            "Invalid value for '--output' / '-o': 'xml' is not one of 'table', 'json'. (see journeys list --help)",
+        ),
         (["list", "--server"], "Option '--server' requires an argument. (see journeys --help)"),
         (
             ["executions", "a", "--limit", "0"],
@@ -122,6 +126,30 @@ def test_a_refusal_is_1_and_a_conflict_3(run: Run, status: int, code: str, exit_
     assert (exit_status, "") == (ran.status, ran.out)
     assert ran.err.startswith(f"journeys: {status} {code}: Because. So.")
     assert 1 == ran.err.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("instance", "hint"),
+    [
+        ("/api/journeys/a/pause", "(sign in with --session or --api-key, see journeys --help)"),
+        ("/api/journeys/internal/dispatch", "(SYNC_API_KEY has to be one of the server's)"),
+    ],
+)
+def test_whoever_is_not_known_hears_how_to_sign_in(run: Run, instance: str, hint: str) -> None:
+    """With a session or an API key; the internal routes take the server's own keys instead."""
+    transport = MockTransport()
+    answer = problem(401, "unauthenticated", "No.", instance=instance)
+    transport.on("POST", "/api/journeys/a/pause", answer=lambda asked: answer)
+
+    assert f"journeys: 401 unauthenticated: No. {hint}\n" == run("pause", "a", transport=transport).err
+
+
+def test_a_server_of_something_else_is_called_so(run: Run) -> None:
+    """Its 404 says nothing about journeys."""
+    transport = MockTransport()
+    transport.on("POST", "/api/journeys/a/pause", answer=lambda asked: (404, b"<html>"))
+
+    assert "journeys: 404 http_404: this is no answer of this API\n" == run("pause", "a", transport=transport).err
 
 
 def test_every_fault_is_in_the_line(run: Run) -> None:

@@ -24,6 +24,9 @@ MANIFESTS = sorted(file for file in KUBERNETES.rglob("*.yaml") if file.name != "
 KUSTOMIZATIONS = sorted(KUBERNETES.rglob("kustomization.yaml"))
 
 
+SECRET = ("JOURNEYS_STORE", "JOURNEYS_LOG", "JOURNEYS_KAFKA_PASSWORD", "SYNC_API_KEY")
+
+
 def documents(file: Path) -> list[dict[str, Any]]:
     return [one for one in yaml.safe_load_all(file.read_text(encoding="utf-8")) if one is not None]
 
@@ -106,7 +109,7 @@ def test_a_service_is_asked_whether_it_is_well(name: str) -> None:
 def test_a_pod_sets_only_variables_that_are_read(name: str) -> None:
     config = next(one["data"] for one in everything() if one["kind"] == "ConfigMap")
     (container,) = pods()[name]["spec"]["containers"]
-    assert {variable["name"] for variable in container["env"]} | set(config) <= KNOWN | {"POD", "LOG"}
+    assert {variable["name"] for variable in container["env"]} | set(config) <= KNOWN
 
 
 def test_no_secret_is_written_down() -> None:
@@ -114,10 +117,28 @@ def test_no_secret_is_written_down() -> None:
     for pod in pods().values():
         for container in pod["spec"]["containers"]:
             for variable in container["env"]:
-                if variable["name"] in ("JOURNEYS_STORE", "LOG", "SYNC_API_KEY"):
+                if variable["name"] in SECRET:
                     assert "secretKeyRef" in variable["valueFrom"]
-                elif variable["name"] == "JOURNEYS_LOG":
-                    assert "secretKeyRef" in variable.get("valueFrom", {}) or variable["value"].startswith("$(LOG)")
+
+
+def test_a_runtime_is_a_member_by_the_name_of_its_pod() -> None:
+    """Which it keeps over a restart: no partition moves."""
+    runtime = next(one for one in everything() if one["kind"] == "StatefulSet")
+    (container,) = runtime["spec"]["template"]["spec"]["containers"]
+    named = {variable["name"]: variable.get("valueFrom") for variable in container["env"]}
+    assert named["JOURNEYS_INSTANCE"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert all("JOURNEYS_INSTANCE" not in str(pod) for name, pod in pods().items() if name != "runtime")
+
+
+def test_whoever_uses_the_log_can_show_who_they_are() -> None:
+    """A password and certificates, where there are any."""
+    for name in ("authoring", "runtime", "analytics", "migrate"):
+        spec = pods()[name]["spec"]
+        (container,) = spec["containers"]
+        assert {"JOURNEYS_LOG", "JOURNEYS_KAFKA_PASSWORD"} <= {variable["name"] for variable in container["env"]}
+        (volume,) = [one["secret"] for one in spec["volumes"] if one["name"] == "certificates"]
+        assert volume["optional"] is True
+        assert {"name": "certificates", "mountPath": "/certificates", "readOnly": True} in container["volumeMounts"]
 
 
 def test_the_public_gateway_has_no_key_to_the_internal_routes() -> None:

@@ -1,5 +1,8 @@
 """Names of things."""
 
+import base64
+import hashlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,6 +29,14 @@ def test_anything_else_is_no_execution_id(text: str) -> None:
     """Raises, so that a route can answer 404."""
     with pytest.raises(ValueError):  # noqa: PT011
         ids.parts_of(text)
+
+
+@given(st.integers(0, 1023), st.binary(min_size=1, max_size=64), st.text(max_size=50))
+def test_a_keyed_name_is_the_slot_and_a_hash_in_base32(slot: int, secret: bytes, user: str) -> None:
+    """Runtime design 1: stored names are for ever, so however they are made, they are these."""
+    digest = hashlib.blake2b(user.encode(), digest_size=16, key=secret).digest()
+
+    assert f"{slot:04x}" + base64.b32encode(digest).decode().rstrip("=").lower() == ids.subject_key(slot, secret, user)
 
 
 def test_a_draw_is_the_documented_one() -> None:

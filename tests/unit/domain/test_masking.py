@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.domain.messaging.masking import Mask, is_personal, masked_by_rule, masked_text, personal_strings_in
+from services.domain.messaging.masking import (
+    Mask,
+    is_personal,
+    masked_by_rule,
+    masked_text,
+    name_parts,
+    personal_strings_in,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +26,13 @@ from services.domain.messaging.masking import Mask, is_personal, masked_by_rule,
         ("?p=%2B49301234567", "?p=%2B***"),
         ("(212) 555-0100", "(2***"),
         ("2125550100", "21***"),
+        ("0171 1234567 / 0172 7654321", "01***"),
+        ("0171 1234567 0172 7654321 0173 5555555", "01***"),
+        ("on 2026-01-02 0171 1234567", "on 2026-01-02 01***"),
+        ("since 2026-01-02\n0171 1234567", "since 2026-01-02\n01***"),
+        ("02.01.2026 0171 1234567", "02.01.2026 01***"),
+        ("?t=%20%2B491701234567%3F", "?t=%20%2B***%3F"),
+        ("anna%2540example.com", "a***%2540e***.com"),
     ],
 )
 def test_addresses_and_numbers_are_masked_by_rule(text: str, shown: str) -> None:
@@ -32,6 +46,10 @@ def test_addresses_and_numbers_are_masked_by_rule(text: str, shown: str) -> None
         "on 2026-04-30 at 13:00",
         "2026-04-30T13:00:00.000Z",
         "30.04.2026",
+        "30.04.2026 13:00",
+        "2026-04-30 2026-05-01 13:00",
+        "2026-04-30/2026-05-01",
+        "number 12345678901234567890",
         "order 123456",
         "1,234.00 EUR",
         "v1.2.3",
@@ -58,6 +76,8 @@ class TestByValue:
             ("山田さん", "山***さん"),
             ("O&#x27;Neil", "O***"),
             ("Annual product", "Annual product"),
+            ("act__v1__Ann__e1", "act__v1__A***__e1"),
+            ("_Ann_, *Ann*", "_A***_, *A****"),
         ],
     )
     def test_a_value_is_masked_as_a_word_of_its_own(self, text: str, shown: str) -> None:
@@ -80,6 +100,15 @@ class TestByValue:
         assert "free" == mask.printed("free", ["subject.plan"])
         assert "B***" == mask.printed("Bob", ["event.customer.last_name"])
 
+    def test_what_a_condition_found_is_masked_where_its_path_is_personal(self) -> None:
+        """The author has to see what else was found."""
+        leaf = {"kind": "attribute", "fieldPath": "first_name", "operator": "equals", "found": "Bob", "value": "Al"}
+        other = {"kind": "attribute", "fieldPath": "plan", "operator": "in", "found": ["free", "a@b.io"], "value": []}
+
+        assert {
+            "clauses": [{**leaf, "found": "B***"}, {**other, "found": ["free", "a***@b***.io"]}]
+        } == self.MASK.inputs({"clauses": [leaf, other]})
+
     def test_json_keeps_its_shape(self) -> None:
         """Only strings are masked."""
         assert {"a": ["A***", 1, None], "b": True} == self.MASK.json({"a": ["Ann", 1, None], "b": True})
@@ -95,7 +124,13 @@ def test_no_text_breaks_the_mask_and_masking_again_changes_nothing(value: str, t
     assert isinstance(once, str)
 
 
-@pytest.mark.parametrize("text", ["a" * 300_000, "%41" * 100_000, "1-" * 150_000, "a@" * 150_000, "(" * 300_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("a" * 300_000, "%41" * 100_000, "1-" * 150_000, "a@" * 150_000, "(" * 300_000),
+        *("%20" * 100_000 + "x", "1%20" * 80_000 + "x", "1" + " " * 300_000 + "1x", "2026-01-02 " * 30_000),
+    ],
+)
 def test_a_long_text_is_masked_in_linear_time(text: str) -> None:
     """A pattern that goes back and forth would not end within the test's patience."""
     assert len(masked_by_rule(text)) <= 3 * len(text)
@@ -108,6 +143,21 @@ def test_an_address_is_masked_entirely(address: str) -> None:
     shown = masked_text(address)
 
     assert shown == f"{address[0]}***" or shown.startswith(f"{name[0]}***@")
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("Anna Maria van den Berg", ["Anna", "Maria", "Berg"]),
+        ("山田 太郎", ["山田", "太郎"]),
+        ("Jo", []),
+        ("anna@example.com", []),
+        ("+49 30 1234567", []),
+    ],
+)
+def test_the_parts_of_a_name_are_names(name: str, parts: list[str]) -> None:
+    """Particles are not, nor are parts of an address or a number."""
+    assert parts == list(name_parts(name))
 
 
 def test_personal_members_are_found_anywhere() -> None:

@@ -159,6 +159,7 @@ def test_a_status_that_is_not_ours_is_translated_too(code: grpc.StatusCode, stat
         (web.HTTPBadGateway(), 500, "internal"),
         (web.RequestPayloadError(), 400, "invalid_json"),
         (aiohttp.ClientPayloadError(), 400, "invalid_json"),
+        (ConnectionResetError(), 400, "invalid_json"),
         (TimeoutError(), 504, "deadline_exceeded"),
     ],
 )

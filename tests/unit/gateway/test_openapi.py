@@ -39,6 +39,26 @@ def test_every_route_is_in_it(document: dict[str, Any]) -> None:
         assert "application/problem+json" in operation["responses"]["default"]["content"]
 
 
+def test_every_status_that_is_told_of_is_in_it(document: dict[str, Any]) -> None:
+    """Those of a route's own words, those of its role, body, keys and tags; the successes with the answer's shape."""
+
+    def of(method: str, path: str) -> set[str]:
+        return set(document["paths"][path][method]["responses"]) - {"default"}
+
+    assert {"200", "201", "400", "401", "403", "404", "409", "413", "415", "422"} == of(
+        "post", "/api/journeys/{id}/executions"
+    )
+    assert {"200", "401", "404"} == of("get", "/api/journeys/{id}")
+    assert {"200", "400", "401", "402", "403", "404", "409", "412", "413", "415", "422"} == of(
+        "post", "/api/journeys/{id}/publish"
+    )
+    assert {"204", "401", "403"} == of("delete", "/api/session")
+    assert {"200", "404", "410"} == of("get", "/preferences/{token}")
+    both = document["paths"]["/api/subjects/{endUserId}"]["put"]["responses"]
+    assert both["200"]["content"] == both["201"]["content"]
+    assert ("Location" in both["201"]["headers"], "Location" in both["200"]["headers"]) == (True, False)
+
+
 def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
     """And every component is used."""
     text = msgspec.json.encode(document).decode()

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.errors import Problem
 from gateway.schemas import COMPONENTS, UNIONS
 from gateway.schemas.predicate import OPERATORS
 from gateway.schemas.words import Union
-from gateway.shapes import SHAPES, check
+from gateway.shapes import SHAPES
 
 LEAF = {"kind": "attribute", "fieldPath": "plan", "operator": "equals", "value": "pro"}
 STEPS: list[dict[str, Any]] = [
@@ -248,18 +247,6 @@ def test_the_examples_have_the_shapes_of_the_contract() -> None:
             found += [SHAPES.faults(component, body) for body in sample[noun].values()]
 
         assert not any(found), (path.name, found)
-
-
-def test_a_component_that_is_checked_raises_a_problem() -> None:
-    """400 validation_error with the faults."""
-    with pytest.raises(Problem) as caught:
-        check("JourneyCreate", [])
-
-    assert (400, "validation_error", [""]) == (
-        caught.value.status,
-        caught.value.code,
-        [fault.path for fault in caught.value.faults],
-    )
 
 
 def test_every_choice_of_a_union_is_a_component() -> None:

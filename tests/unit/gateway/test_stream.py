@@ -58,10 +58,12 @@ async def test_a_reader_who_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyP
         ),
         (
             WatchJourneyResponse(id="3", stats=StatsChanged(steps=[StepStats(step_id="w", executed=1, waiting=2)])),
-            b'id: 3\nevent: stats\ndata: [{"stepId":"w","executed":1,"skipped":0,"failed":0,"waiting":2}]\n\n',
+            b"id: 3\nevent: stats\ndata: "
+            b'[{"stepId":"start","executed":0,"skipped":0,"failed":0,"waiting":0},'
+            b'{"stepId":"w","executed":1,"skipped":0,"failed":0,"waiting":2}]\n\n',
         ),
     ],
 )
 def test_what_an_event_looks_like(happening: WatchJourneyResponse, told: bytes) -> None:
-    """An id, a name, one line of JSON."""
-    assert told == reports._event("a", happening)
+    """An id, a name, one line of JSON; counts of every step, zeros where nobody came by."""
+    assert told == reports._event("a", happening, b'[{"id": "start"}, {"id": "w"}]')

@@ -16,7 +16,7 @@ from journeys.runtime.v1 import subject_service_pb2 as pb
 from journeys.runtime.v1 import subject_service_pb2_grpc as rpc
 
 from services.domain.errors import Fault, Invalid, Missing, Refused, Unavailable
-from services.infra.documents.port import StoreUnavailable
+from services.infra.documents.port import NewerDocument, StoreUnavailable
 from services.infra.grpc import caller, channel, server
 from services.infra.grpc.channel import connect, is_repeatable, ping, wait_ready
 from services.infra.grpc.errors import Refusal, refusal_of
@@ -153,6 +153,15 @@ class TestErrors:
 
         assert ("unavailable", "unavailable", 1.0) == (refusal.kind, refusal.reason, refusal.retry_after_seconds)
         assert str(error) not in refusal.message
+
+    async def test_a_document_of_a_newer_version_is_unavailable_until_the_update(self, wire: Wire) -> None:
+        """With what there is to do about it, and no key: that may be a person's."""
+        refusal = await wire.refusal(NewerDocument("subjects", "pk_test:usr_ann"))
+
+        assert ("unavailable", "A newer version of this program wrote what is asked for; update this one.") == (
+            refusal.reason,
+            refusal.message,
+        )
 
     async def test_a_timeout_inside_is_late(self, wire: Wire) -> None:
         """asyncio's TimeoutError means that something did not answer in time."""

@@ -51,6 +51,8 @@ def test_a_password_is_in_no_repr() -> None:
         ("kafka://ann:p@h:1?security=SSL", 1),
         ("kafka://h:1?security=SASL_SSL", 1),
         ("kafka://ann:p@h:1?mechanism=GSSAPI", 1),
+        ("kafka://h:1?ca=/ca.pem", 1),
+        ("kafka://h:1?security=SSL&key=/key.pem", 1),
     ],
 )
 def test_every_fault_is_said_at_once(uri: str, faults: int) -> None:

@@ -37,6 +37,7 @@ def test_an_embedded_start_imports_no_driver_of_a_server() -> None:
         ("mongodb://host:notaport/x", "kafka://localhost:9092", "JOURNEYS_STORE"),
         ("mongodb://localhost:1/x", "kafka://localhost:9092?partitions=5", "JOURNEYS_LOG: partitions"),
         ("mongodb://localhost:1/x", "kafka://localhost", "JOURNEYS_LOG: localhost needs a port"),
+        ("mongodb://localhost:1/x", "kafka://localhost:1?security=SSL&ca=/nowhere", "JOURNEYS_LOG: the files of cert"),
     ],
 )
 async def test_an_address_that_cannot_be_meant_is_refused_by_name(

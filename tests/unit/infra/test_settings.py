@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from services.infra.log.kafka_address import KafkaAddress, read_address
 from services.infra.settings import (
     AnalyticsSettings,
     AuthoringSettings,
@@ -19,6 +20,7 @@ from services.infra.settings import (
     SettingsInvalid,
     effective,
 )
+from tests.support.certificates import Authority
 
 ALL = [ServeSettings, AuthoringSettings, RuntimeSettings, AnalyticsSettings, GatewaySettings]
 
@@ -253,6 +255,151 @@ class TestFaults:
         env(JOURNEYS_SECRETS_DIR="/nowhere/at/all")
 
         assert ["JOURNEYS_SECRETS_DIR: there is no directory '/nowhere/at/all'"] == faults()
+
+
+class TestKafka:
+    """Who we are for the brokers, and whom we trust: settings of their own, so that no URI has to hold a secret."""
+
+    @pytest.fixture
+    def authority(self, tmp_path: Path) -> Authority:
+        return Authority(tmp_path, "authority")
+
+    def test_they_become_one_address(self, env: Any, authority: Authority) -> None:
+        """Whatever stands in the password; what the URI says besides stays."""
+        cert, key = authority.issue("client", "open")
+        env(
+            JOURNEYS_LOG="kafka://one:1,two:2/prod?partitions=4",
+            JOURNEYS_INSTANCE="runtime-0",
+            JOURNEYS_KAFKA_SECURITY_PROTOCOL="sasl_ssl",
+            JOURNEYS_KAFKA_SASL_MECHANISM="scram-sha-512",
+            JOURNEYS_KAFKA_USERNAME="ann@x",
+            JOURNEYS_KAFKA_PASSWORD="p:w/@&?",
+            JOURNEYS_KAFKA_CA_FILE=str(authority.file),
+            JOURNEYS_KAFKA_CERT_FILE=str(cert),
+            JOURNEYS_KAFKA_KEY_FILE=str(key),
+            JOURNEYS_KAFKA_KEY_PASSWORD="open",
+        )
+
+        found = read_address(RuntimeSettings.load(store="mongodb://h/x").log_address)
+
+        assert (
+            KafkaAddress(
+                ("one:1", "two:2"),
+                prefix="prod",
+                partitions=4,
+                instance="runtime-0",
+                security="SASL_SSL",
+                mechanism="SCRAM-SHA-512",
+                user="ann@x",
+                password="p:w/@&?",
+                ca=str(authority.file),
+                cert=str(cert),
+                key=str(key),
+                key_password="open",
+            )
+            == found
+        )
+
+    def test_they_overrule_the_address(self, env: Any) -> None:
+        """Member by member."""
+        env(JOURNEYS_KAFKA_USERNAME="ann", JOURNEYS_KAFKA_PASSWORD="new", JOURNEYS_INSTANCE="b")
+
+        found = read_address(
+            RuntimeSettings.load(store="mongodb://h/x", log="kafka://ben:old@h:1?instance=a").log_address
+        )
+
+        assert ("ann", "new", "b", "SASL_SSL") == (found.user, found.password, found.instance, found.security)
+
+    def test_a_certificate_alone_means_ssl(self, authority: Authority) -> None:
+        """Nobody names an authority for nothing."""
+        told = RuntimeSettings.load(store="mongodb://h/x", log="kafka://h:1", kafka_ca_file=authority.file)
+
+        assert "SSL" == read_address(told.log_address).security
+
+    def test_without_them_the_address_is_as_it_was(self) -> None:
+        """An embedded log has none."""
+        assert ["embedded", "kafka://h:1?partitions=4"] == [
+            RuntimeSettings.load().log_address,
+            RuntimeSettings.load(store="mongodb://h/x", log="kafka://h:1?partitions=4").log_address,
+        ]
+
+    def test_every_fault_is_said_at_once(self, env: Any, tmp_path: Path) -> None:
+        """Files that are none, a mechanism that nobody knows, a name that is no word of a member."""
+        garbage = tmp_path / "ca.pem"
+        garbage.write_text("no certificate")
+        env(
+            JOURNEYS_KAFKA_SECURITY_PROTOCOL="TLS",
+            JOURNEYS_KAFKA_SASL_MECHANISM="GSSAPI",
+            JOURNEYS_KAFKA_CA_FILE=str(garbage),
+            JOURNEYS_KAFKA_CERT_FILE="/nowhere/client.pem",
+            JOURNEYS_INSTANCE="a b",
+        )
+
+        found = faults(store="mongodb://h/x", log="kafka://h:1")
+
+        assert [
+            "JOURNEYS_INSTANCE",
+            "JOURNEYS_KAFKA_SECURITY_PROTOCOL",
+            "JOURNEYS_KAFKA_SASL_MECHANISM",
+            "JOURNEYS_KAFKA_CA_FILE",
+            "JOURNEYS_KAFKA_CERT_FILE",
+        ] == [line.partition(":")[0] for line in found]
+
+    def test_what_does_not_go_together_is_said_at_once(self, authority: Authority, tmp_path: Path) -> None:
+        """A name without a password, a certificate without its key, SASL without a name."""
+        cert, _ = authority.issue("client")
+        found = faults(
+            log="kafka://h:1",
+            store="mongodb://h/x",
+            kafka_username="ann",
+            kafka_security_protocol="SSL",
+            kafka_cert_file=cert,
+        )
+
+        assert ["JOURNEYS_KAFKA_USERNAME", "JOURNEYS_KAFKA_CERT_FILE", "JOURNEYS_KAFKA_SECURITY_PROTOCOL"] == [
+            line.partition(":")[0].partition(" ")[0] for line in found
+        ]
+
+    def test_they_need_a_broker(self) -> None:
+        """With an embedded log they would mean nothing."""
+        assert ["JOURNEYS_KAFKA_PASSWORD: the log is no kafka://..."] == faults(kafka_password="hush")
+
+    def test_a_password_is_nowhere(self, env: Any, tmp_path: Path) -> None:
+        """By reference: a file of the secrets' directory. Neither shown, nor in a repr, nor in a fault."""
+        (tmp_path / "journeys_kafka_password").write_text("hush-1")
+        env(JOURNEYS_SECRETS_DIR=str(tmp_path), JOURNEYS_KAFKA_USERNAME="ann", JOURNEYS_KAFKA_KEY_PASSWORD="hush-2")
+        told = RuntimeSettings.load(store="mongodb://h/x", log="kafka://h:1")
+        shown = effective(told)
+
+        assert "hush-1" in told.log_address
+        assert "hush" not in f"{told!r}{json.dumps(shown)}"
+        assert ("***", "***", "ann") == tuple(
+            shown[f"JOURNEYS_KAFKA_{name}"] for name in ("PASSWORD", "KEY_PASSWORD", "USERNAME")
+        )
+
+
+class TestMongoFiles:
+    """Files that a URI of MongoDB names by its driver's options."""
+
+    @pytest.mark.parametrize("option", ["tlsCAFile", "tlsCertificateKeyFile"])
+    def test_one_that_is_not_there_is_a_fault_of_the_configuration(self, option: str) -> None:
+        """Said at the start with the others, not by the first call."""
+        (line,) = faults(store=f"mongodb://h/x?tls=true&{option}=/nowhere/ca.pem")
+        assert line.startswith(f"JOURNEYS_STORE: {option} is no file")
+
+    def test_one_that_is_no_certificate_is_too(self, tmp_path: Path) -> None:
+        """The password of the URI is not repeated."""
+        (tmp_path / "ca.pem").write_text("no certificate")
+
+        (line,) = faults(store=f"mongodb://ann:hush@h/x?tls=true&tlsCAFile={tmp_path}/ca.pem")
+
+        assert "JOURNEYS_STORE: tlsCAFile is no file of certificates (PEM)" == line
+
+    def test_one_that_is_good_passes_through(self, tmp_path: Path) -> None:
+        """It is the driver's to use."""
+        uri = f"mongodb://h/x?tls=true&tlsCAFile={Authority(tmp_path, 'authority').file}"
+
+        assert uri == RuntimeSettings.load(store=uri).store
 
 
 class TestShown:

@@ -1,9 +1,13 @@
 """Who owns a partition, and what a newer owner means."""
 
+import dataclasses
+
 import pytest
 
+from services.infra.documents.port import NewerDocument
 from services.runtime import ownership as module
 from services.runtime.app import Runtime
+from services.runtime.collections import OWNERS, Owner
 from services.runtime.ownership import Ownership
 from tests.support.memory import MemoryDocuments, MemoryLog
 
@@ -40,6 +44,18 @@ async def test_the_epoch_rises_with_every_owner(store: MemoryDocuments) -> None:
     await one.assigned([3])
 
     assert (3, 2) == (one.epoch(3), other.epoch(3))
+
+
+async def test_epochs_that_a_newer_version_keeps_are_not_ours_to_raise(store: MemoryDocuments) -> None:
+    """The deal is refused, so it is tried again later; nothing is ours until then."""
+    one = await owner_of(store)
+    newer_owners = dataclasses.replace(OWNERS, schema=2)
+    await store.insert(newer_owners, Owner(key="3", epoch=9, revision=1))
+
+    with pytest.raises(NewerDocument):
+        await one.assigned([3, 5])
+
+    assert ([], 9) == (one.lanes(), (await store.get_many(newer_owners, ["3"]))["3"].epoch)
 
 
 async def test_a_fenced_owner_acts_on_nothing_until_it_has_taken_over_again(

@@ -14,6 +14,7 @@ from services.runtime.profiles import (
     merge_patch,
     parse_json,
     patched_profile,
+    profile_faults,
     profile_json,
     read_named_profile,
     read_profile,
@@ -261,3 +262,20 @@ def test_no_json_makes_reading_crash(value: Any) -> None:
     for read in (lambda: read_named_profile(value), lambda: patched_profile(EMPTY, value, "usr_a")):
         with suppress(Invalid):
             read()
+
+
+@pytest.mark.parametrize(
+    ("body", "paths"),
+    [
+        (FULL, []),
+        ({"endUserId": 5, "createdAt": 1, "attributes": None, "addresses": {"email": None}}, []),
+        (
+            {"timezone": "Mars", "addresses": {"email": "x", "sms": 1}},
+            ["/addresses/email", "/addresses/sms", "/timezone"],
+        ),
+        ([], [""]),
+    ],
+)
+def test_faults_without_a_person(body: Any, paths: list[str]) -> None:
+    """A profile or a patch looked at for itself: what only the server writes is no fault."""
+    assert paths == sorted(fault.path for fault in profile_faults(json.dumps(body).encode()))

@@ -34,7 +34,7 @@ def test_the_tables_of_the_page_are_those_of_the_program(scaling: ModuleType) ->
     """The same rows and columns, whatever the figures; the costs with the figures that the page names."""
     rows = [line for line in PAGE.splitlines() if line.startswith("|")]
     skew = scaling.skew_table(200)
-    load = scaling.Load(matched=0.05, execution_ms=1.1, event_ms=0.1, store_per_second=7_000, writes=6)
+    load = scaling.Load(matched=0.05, execution_ms=0.9, event_ms=0.1, store_per_second=6_600, writes=6, others_ms=0.6)
 
     assert skew[0] in rows
     assert [line.split("|")[1] for line in skew] == [
@@ -56,9 +56,9 @@ def test_an_installation_has_at_most_64_partitions(scaling: ModuleType, rate: in
 
 
 def test_money_is_cores_disk_and_copies(scaling: ModuleType) -> None:
-    """By hand: 10 cores and two shards of 3 x 4, 4 TB, and 2 of 4 copies of 4 MB/s over the zones' borders."""
-    need = scaling.Need(10_000, 500, 10, 16, 1, 2, 1.0, 3.0, 4.0)
+    """By hand: 10 cores, 6 of the others, two shards of 3 x 4, 4 TB, and 2 of 4 copies of 4 MB/s to other zones."""
+    need = scaling.Need(10_000, 500, 10, 16, 1, 2, 1.0, 3.0, 4.0, 6)
 
-    assert pytest.approx((10 + 24) * 730 * 0.04 + 4 * 80 + 0.002 * 3600 * 730 * 0.01) == scaling.money(
+    assert pytest.approx((10 + 6 + 24) * 730 * 0.04 + 4 * 80 + 0.002 * 3600 * 730 * 0.01) == scaling.money(
         need, 0.04, 80, 0.01
     )

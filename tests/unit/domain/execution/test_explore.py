@@ -47,6 +47,7 @@ def explored(
     audiences: Mapping[str, Audience] | None = None,
     audience_id: str | None = None,
     work: int = 100_000,
+    faults: Mapping[str, str] | None = None,
 ) -> Explored:
     """Explore these steps."""
     contract = Contract("signed_up", ("endUserId",))
@@ -56,7 +57,7 @@ def explored(
     )
     known = audiences or {}
     view = view_of(audience=known.get)
-    return explore(version, fresh, view, lambda template, values, now: template, known.get, {}, Budget(work))
+    return explore(version, fresh, view, lambda template, values, now: template, known.get, faults or {}, Budget(work))
 
 
 def found(result: Explored) -> set[tuple[str, ...]]:
@@ -138,6 +139,23 @@ def test_a_condition_that_contradicts_itself_is_a_dead_branch(condition: Json) -
     assert (("b", "never"),) == result.dead_branches
     assert ("good",) == result.unreachable
     assert not result.truncated
+
+
+def test_a_draft_that_leads_to_no_step_has_a_path_to_there() -> None:
+    """As a dry run goes it."""
+    result = explored([{**TRIGGER, "next": "gone"}, EXIT])
+
+    assert {("trigger",)} == found(result)
+    assert (("exit",), False) == (result.unreachable, result.truncated)
+
+
+def test_a_step_at_which_a_path_ends_for_its_fault_is_reached() -> None:
+    """What stands behind it is not."""
+    steps = [{**TRIGGER, "next": "mail"}, send_step("mail", "exit"), EXIT]
+    result = explored(steps, faults={"mail": "communication_not_found"})
+
+    assert {("trigger", "mail")} == found(result)
+    assert (("exit",), False) == (result.unreachable, result.truncated)
 
 
 def test_a_branch_that_the_one_before_has_emptied_is_dead() -> None:

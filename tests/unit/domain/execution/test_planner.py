@@ -496,3 +496,61 @@ class TestLateness:
         assert made_late is not None
         assert [T0 + asked_for] == [one.at for one in made_late.reserved]
         assert T0 + HOUR in [one.at for one in made_late.execution.history if one.action == "wait.fired"]
+
+
+def received(status: str, step_id: str = "mail") -> dict[str, object]:
+    """What became of a message."""
+    return {"kind": "received", "stepId": step_id, "status": status}
+
+
+DRAW = {
+    "id": "draw", "type": "branch", "mode": "random",
+    "arms": [{"id": "a", "weight": 1, "next": "branch"}, {"id": "b", "weight": 1, "next": "branch"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("between", "condition", "stops"),
+    [
+        ([], received("sent"), True),
+        ([], {"kind": "not", "clause": received("failed")}, True),
+        ([DRAW], received("sent"), True),
+        ([{"id": "set", "type": "update_profile", "set": {"n": 1}, "next": "branch"}], received("failed"), True),
+        ([wait_step("wait", "PT1H", "branch")], received("sent"), False),
+        ([], received("opened"), False),
+        ([], received("sent", "other"), False),
+        ([], PRO, False),
+    ],
+)
+def test_a_send_stops_where_a_branch_asks_how_it_ended(
+    between: list[dict[str, object]], condition: Mapping[str, object], stops: bool
+) -> None:
+    """Before any wait, for what our own call says; what a provider says comes when it comes."""
+    steps = [
+        {**TRIGGER, "next": "mail"},
+        send_step("mail", str(between[0]["id"]) if between else "branch"),
+        *between,
+        branch(("yes", condition, "exit"), default="exit"),
+        EXIT,
+    ]
+
+    made = start(version_of(steps)).execution
+
+    assert stops == (made.wait is not None and made.wait.mode == "result")
+
+
+@pytest.mark.parametrize(("state", "expected"), [("sent", "good"), ("failed", "exit")])
+def test_the_branch_is_taken_once_the_send_has_ended(state: str, expected: str) -> None:
+    """With `onFailure: continue` a failure is an end like another."""
+    steps = [
+        {**TRIGGER, "next": "mail"},
+        send_step("mail", "branch"),
+        branch(("yes", received("sent"), "good"), default="exit"),
+        EXIT,
+        {**EXIT, "id": "good"},
+    ]
+    version = version_of(steps)
+
+    done = then(version, start(version).execution, settled("mail-1", state, T0 + 1))
+
+    assert (Status.SUCCEEDED, expected) == (done.status, done.step_id)

@@ -1,10 +1,11 @@
 """What the embedded store promises beyond the contract: the file's shape, its plans, and that it equals a model."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -105,6 +106,17 @@ class TestSchema:
         )
         assert [("doc_items.by_b",)] == names
 
+    async def test_a_file_of_a_release_without_schemas_is_brought_up(self, engine: Engine) -> None:
+        """What it holds is of the first schema."""
+        documents = SqliteDocuments(engine)
+        await documents.open([Collection("items", Item)])
+        await documents.insert(Collection("items", Item), Item("a"))
+        await engine.write(_without_schema, None)
+
+        await documents.open([Collection("items", Item)])
+
+        assert Item("a") == await documents.get(Collection("items", Item), "a")
+
     async def test_documents_that_do_not_fit_their_new_type_stop_the_start(self, engine: Engine) -> None:
         """Rather than be left out of the index; nothing is changed."""
         documents = SqliteDocuments(engine)
@@ -121,6 +133,11 @@ class TestSchema:
         """Stored names are for ever."""
         with pytest.raises(ValueError, match="lower_snake_case"):
             Table(Collection(name, Item))
+
+
+def _without_schema(connection: apsw.Connection, items: Sequence[None]) -> list[None]:
+    connection.execute('alter table "doc_items" drop column schema')
+    return [None for _ in items]
 
 
 class TestWrites:

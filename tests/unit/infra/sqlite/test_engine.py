@@ -11,6 +11,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from services.infra.patience import patiently
+from services.infra.sqlite import engine as engine_module
 from services.infra.sqlite.engine import (
     JOURNAL_LIMIT_BYTES,
     CannotOpen,
@@ -140,6 +142,43 @@ class TestWrite:
         await asyncio.gather(first, *others)
 
         assert [True] * 4 == groups
+
+    async def test_whoever_can_wait_comes_after_the_others(
+        self, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A few of them at a time, in groups of their own; all are done in the end."""
+        monkeypatch.setattr(engine_module, "LONGEST_HOLD_SECONDS", 60.0)
+        gate = Gate()
+        groups: list[bool] = []
+        ends: list[str] = []
+        engine.watch(groups.append)
+
+        async def write(name: str, n: int) -> None:
+            await engine.write(add, n, rows=150)
+            ends.append(name)
+
+        first = asyncio.create_task(engine.write(gate, None))
+        await gate.reached()
+        with patiently():
+            patient = [asyncio.create_task(write("patient", n)) for n in range(4)]
+        others = [asyncio.create_task(write("other", n)) for n in range(10, 14)]
+        await asyncio.sleep(0)
+        gate.opens.set()
+
+        await asyncio.gather(first, *patient, *others)
+
+        assert (["other"] * 4 + ["patient"] * 4, [True] * 4) == (ends, groups)
+
+    async def test_closing_does_what_can_wait(self, folder: Path) -> None:
+        """Nobody is forgotten because they were patient."""
+        engine = await open_engine(folder)
+        with patiently():
+            waiting = [asyncio.create_task(engine.write(add, n, rows=150)) for n in range(4)]
+        await asyncio.sleep(0)
+
+        await engine.close()
+
+        assert [0, 2, 4, 6] == await asyncio.gather(*waiting)
 
     async def test_a_mistake_fails_its_caller_alone(self, any_engine: Engine) -> None:
         """The others of the same call are written as if it had not been there."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+journeys/authoring/v1/erasure_service.proto\x12\x15journeys.authoring.v1\"g\n\x13\x45raseSubjectRequest\x12\x11\n\tworkspace\x18\x01 \x01(\t\x12\x13\n\x0bsubject_key\x18\x02 \x01(\t\x12\x12\n\nreceipt_id\x18\x03 \x01(\t\x12\x14\n\x0c\x61nswers_only\x18\x04 \x01(\x08\"0\n\x14\x45raseSubjectResponse\x12\x18\n\x10\x61udience_entries\x18\x01 \x01(\x03\x32~\n\x0e\x45rasureService\x12l\n\x0c\x45raseSubject\x12*.journeys.authoring.v1.EraseSubjectRequest\x1a+.journeys.authoring.v1.EraseSubjectResponse\"\x03\x90\x02\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+journeys/authoring/v1/erasure_service.proto\x12\x15journeys.authoring.v1\"g\n\x13\x45raseSubjectRequest\x12\x11\n\tworkspace\x18\x01 \x01(\t\x12\x13\n\x0bsubject_key\x18\x02 \x01(\t\x12\x12\n\nreceipt_id\x18\x03 \x01(\t\x12\x14\n\x0c\x61nswers_only\x18\x04 \x01(\x08\"A\n\x14\x45raseSubjectResponse\x12\x18\n\x10\x61udience_entries\x18\x01 \x01(\x03\x12\x0f\n\x07\x61nswers\x18\x02 \x01(\x03\x32~\n\x0e\x45rasureService\x12l\n\x0c\x45raseSubject\x12*.journeys.authoring.v1.EraseSubjectRequest\x1a+.journeys.authoring.v1.EraseSubjectResponse\"\x03\x90\x02\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERASESUBJECTREQUEST']._serialized_start=70
   _globals['_ERASESUBJECTREQUEST']._serialized_end=173
   _globals['_ERASESUBJECTRESPONSE']._serialized_start=175
-  _globals['_ERASESUBJECTRESPONSE']._serialized_end=223
-  _globals['_ERASURESERVICE']._serialized_start=225
-  _globals['_ERASURESERVICE']._serialized_end=351
+  _globals['_ERASESUBJECTRESPONSE']._serialized_end=240
+  _globals['_ERASURESERVICE']._serialized_start=242
+  _globals['_ERASURESERVICE']._serialized_end=368
 # @@protoc_insertion_point(module_scope)

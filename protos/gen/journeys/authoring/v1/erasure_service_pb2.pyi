@@ -52,16 +52,20 @@ class EraseSubjectResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     AUDIENCE_ENTRIES_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
     audience_entries: _builtins.int
     """Places on lists that the person had."""
+    answers: _builtins.int
+    """Stored answers that were dropped by this call."""
     def __init__(
         self,
         *,
         audience_entries: _builtins.int = ...,
+        answers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience_entries", b"audience_entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "audience_entries", b"audience_entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

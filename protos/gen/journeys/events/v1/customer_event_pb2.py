@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'journeys/events/v1/customer_event.proto\x12\x12journeys.events.v1\"\xbc\x01\n\rCustomerEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x18\n\x0b\x65nd_user_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x11\n\tdata_json\x18\x04 \x01(\x0c\x12\x19\n\x0ctimestamp_ms\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0bproject_key\x18\x06 \x01(\t\x12\x13\n\x0breceived_ms\x18\x07 \x01(\x03\x42\x0e\n\x0c_end_user_idB\x0f\n\r_timestamp_msb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'journeys/events/v1/customer_event.proto\x12\x12journeys.events.v1\"\x83\x02\n\rCustomerEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x18\n\x0b\x65nd_user_id\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x11\n\tdata_json\x18\x04 \x01(\x0c\x12\x19\n\x0ctimestamp_ms\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12\x13\n\x0bproject_key\x18\x06 \x01(\t\x12\x13\n\x0breceived_ms\x18\x07 \x01(\x03\x12\x36\n\nmoved_from\x18\x08 \x01(\x0b\x32\x1d.journeys.events.v1.MovedFromH\x02\x88\x01\x01\x42\x0e\n\x0c_end_user_idB\x0f\n\r_timestamp_msB\r\n\x0b_moved_from\".\n\tMovedFrom\x12\x11\n\tpartition\x18\x01 \x01(\x05\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'journeys.events.v1.customer
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CUSTOMEREVENT']._serialized_start=64
-  _globals['_CUSTOMEREVENT']._serialized_end=252
+  _globals['_CUSTOMEREVENT']._serialized_end=323
+  _globals['_MOVEDFROM']._serialized_start=325
+  _globals['_MOVEDFROM']._serialized_end=371
 # @@protoc_insertion_point(module_scope)

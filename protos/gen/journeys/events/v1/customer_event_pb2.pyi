@@ -9,10 +9,10 @@ import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
@@ -29,6 +29,7 @@ class CustomerEvent(_message.Message):
     TIMESTAMP_MS_FIELD_NUMBER: _builtins.int
     PROJECT_KEY_FIELD_NUMBER: _builtins.int
     RECEIVED_MS_FIELD_NUMBER: _builtins.int
+    MOVED_FROM_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The dedupe identity within the workspace."""
     type: _builtins.str
@@ -40,6 +41,10 @@ class CustomerEvent(_message.Message):
     project_key: _builtins.str
     """Set by the service that accepted it."""
     received_ms: _builtins.int
+    @_builtins.property
+    def moved_from(self) -> Global___MovedFrom:
+        """Where the producer's own record lies, of one that was moved to the partition of its person."""
+
     def __init__(
         self,
         *,
@@ -50,18 +55,47 @@ class CustomerEvent(_message.Message):
         timestamp_ms: _builtins.int | None = ...,
         project_key: _builtins.str = ...,
         received_ms: _builtins.int = ...,
+        moved_from: Global___MovedFrom | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_end_user_id", b"_end_user_id", "_timestamp_ms", b"_timestamp_ms", "end_user_id", b"end_user_id", "timestamp_ms", b"timestamp_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_end_user_id", b"_end_user_id", "_moved_from", b"_moved_from", "_timestamp_ms", b"_timestamp_ms", "end_user_id", b"end_user_id", "moved_from", b"moved_from", "timestamp_ms", b"timestamp_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_user_id", b"_end_user_id", "_timestamp_ms", b"_timestamp_ms", "data_json", b"data_json", "end_user_id", b"end_user_id", "id", b"id", "project_key", b"project_key", "received_ms", b"received_ms", "timestamp_ms", b"timestamp_ms", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_end_user_id", b"_end_user_id", "_moved_from", b"_moved_from", "_timestamp_ms", b"_timestamp_ms", "data_json", b"data_json", "end_user_id", b"end_user_id", "id", b"id", "moved_from", b"moved_from", "project_key", b"project_key", "received_ms", b"received_ms", "timestamp_ms", b"timestamp_ms", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__end_user_id: _TypeAlias = _typing.Literal["end_user_id"]  # noqa: Y015
     _WhichOneofArgType__end_user_id: _TypeAlias = _typing.Literal["_end_user_id", b"_end_user_id"]  # noqa: Y015
+    _WhichOneofReturnType__moved_from: _TypeAlias = _typing.Literal["moved_from"]  # noqa: Y015
+    _WhichOneofArgType__moved_from: _TypeAlias = _typing.Literal["_moved_from", b"_moved_from"]  # noqa: Y015
     _WhichOneofReturnType__timestamp_ms: _TypeAlias = _typing.Literal["timestamp_ms"]  # noqa: Y015
     _WhichOneofArgType__timestamp_ms: _TypeAlias = _typing.Literal["_timestamp_ms", b"_timestamp_ms"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__end_user_id) -> _WhichOneofReturnType__end_user_id | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__moved_from) -> _WhichOneofReturnType__moved_from | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__timestamp_ms) -> _WhichOneofReturnType__timestamp_ms | None: ...
 
 Global___CustomerEvent: _TypeAlias = CustomerEvent  # noqa: Y015
+
+@_typing.final
+class MovedFrom(_message.Message):
+    """A place on topic `journeys.events.v1`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    partition: _builtins.int
+    offset: _builtins.int
+    def __init__(
+        self,
+        *,
+        partition: _builtins.int = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "partition", b"partition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MovedFrom: _TypeAlias = MovedFrom  # noqa: Y015

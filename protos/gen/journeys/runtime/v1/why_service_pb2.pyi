@@ -71,10 +71,10 @@ class Decision(_message.Message):
     event_id: _builtins.str
     event_type: _builtins.str
     outcome: _builtins.str
-    """started, blocked, held_out."""
+    """started, blocked, held_out, duplicate."""
     reason: _builtins.str
     execution_id: _builtins.str
-    """Of a start that was made."""
+    """Of a start that was made; of a duplicate, the first's."""
     version: _builtins.int
     @_builtins.property
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[_simulation_service_pb2.Check]: ...

@@ -47,7 +47,9 @@ class WhyServiceServicer:
     """
 
     def ListDecisions(self, request, context):
-        """The decisions of one journey about one person, newest first, also those that let nobody in.
+        """The decisions of one journey about one person, newest first, also those that let nobody in. A decision is told
+        for 30 days, one to start for as long as its execution runs and 30 days more. Of what came again the last ten
+        times are told, on the page of the decision they repeat.
         Errors: validation_error (cursor).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -34,7 +34,9 @@ class WhyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> WhyServiceAsyncStub: ...
     ListDecisions: _grpc.UnaryUnaryMultiCallable[_why_service_pb2.ListDecisionsRequest, _why_service_pb2.ListDecisionsResponse]
-    """The decisions of one journey about one person, newest first, also those that let nobody in.
+    """The decisions of one journey about one person, newest first, also those that let nobody in. A decision is told
+    for 30 days, one to start for as long as its execution runs and 30 days more. Of what came again the last ten
+    times are told, on the page of the decision they repeat.
     Errors: validation_error (cursor).
     """
 
@@ -44,7 +46,9 @@ class WhyServiceAsyncStub(WhyServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListDecisions: _aio.UnaryUnaryMultiCallable[_why_service_pb2.ListDecisionsRequest, _why_service_pb2.ListDecisionsResponse]  # type: ignore[assignment]
-    """The decisions of one journey about one person, newest first, also those that let nobody in.
+    """The decisions of one journey about one person, newest first, also those that let nobody in. A decision is told
+    for 30 days, one to start for as long as its execution runs and 30 days more. Of what came again the last ten
+    times are told, on the page of the decision they repeat.
     Errors: validation_error (cursor).
     """
 
@@ -57,7 +61,9 @@ class WhyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _why_service_pb2.ListDecisionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_why_service_pb2.ListDecisionsResponse, _abc.Awaitable[_why_service_pb2.ListDecisionsResponse]]:
-        """The decisions of one journey about one person, newest first, also those that let nobody in.
+        """The decisions of one journey about one person, newest first, also those that let nobody in. A decision is told
+        for 30 days, one to start for as long as its execution runs and 30 days more. Of what came again the last ten
+        times are told, on the page of the decision they repeat.
         Errors: validation_error (cursor).
         """
 
