@@ -5,7 +5,7 @@ next one takes them all; of those who can wait (`services.infra.patience`) it ta
 checkpointer is behind. With nothing to do, no thread runs.
 
 Threads of a file's engine: one writer, `readers` readers, one that moves pages from the journal into the file, and
-while somebody waits for a scrub one that sweeps. The event loop is woken once per group. An engine in memory runs everything on the loop's own thread, in the order of the calls.
+while somebody waits for a scrub one that zeroes. The event loop is woken once per group. An engine in memory runs everything on the loop's own thread, in the order of the calls.
 """
 
 import asyncio
@@ -133,7 +133,7 @@ class Engine(ABC):
     async def scrub(self) -> None:
         """Return once no byte of what was deleted or replaced before this call is left in the file or its journal.
 
-        Others read and write meanwhile; calls that gathered share one sweep. What is free stays in the file for
+        Others read and write meanwhile; calls that gathered share one run. What is free stays in the file for
         what comes. Raises Unavailable: the engine is being closed, or a reader did not let go of the journal.
         """
         await self._ask(Request(_scrubbed, None, 0, 0, self._loop.create_future()), self._submit_scrub)

@@ -1,7 +1,7 @@
 """Scrubbing a file that is in use: in a thread of its own, a little at a time, while everybody reads and writes.
 
 Law: whoever asked is answered once no byte of what was deleted or replaced before is in the file or the journal. The
-writer is held up only where it must be: to empty the journal, and while the last few pages are swept.
+writer is held up only where it must be: to empty the journal, and while the last few pages are zeroed.
 
 No statement of SQLite does that in small pieces: `secure_delete` leaves what moved between pages (balance_nonroot),
 and VACUUM writes everything in one transaction, 110 MB a second, while nobody else can write.
@@ -21,7 +21,7 @@ from services.infra.sqlite.errors import TROUBLE, Unavailable
 from services.infra.sqlite.file import journal_of, rewrite
 from services.infra.sqlite.group import Request, describe
 from services.infra.sqlite.pages import UnknownLayout
-from services.infra.sqlite.sweep import Sweep, Written
+from services.infra.sqlite.zeroing import Written, Zeroing
 
 STILL_TRIES = 200
 LAST_TRIES = 100
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 class Scrubber:
-    """Sees to those who asked for a scrub, one sweep for all who wait when it begins."""
+    """Sees to those who asked for a scrub, one run for all who wait when it begins."""
 
     def __init__(
         self,
@@ -123,12 +123,12 @@ class Scrubber:
 
     def _scrub(self) -> None:
         self._on_writer(lambda connection: self._written.begin())
-        sweep = Sweep(self._file, self._still, self._written.take)
+        zeroing = Zeroing(self._file, self._still, self._written.take)
         try:
-            sweep.run()
+            zeroing.run()
             for tries in range(LAST_TRIES):
-                sweep.catch_up()
-                if self._on_writer(lambda connection: self._finish(connection, sweep, tries >= UNINSISTENT_TRIES)):  # noqa: B023  # it runs before the next try
+                zeroing.catch_up()
+                if self._on_writer(lambda connection: self._finish(connection, zeroing, tries >= UNINSISTENT_TRIES)):  # noqa: B023  # it runs before the next try
                     return
                 time.sleep(PATIENCE_SECONDS)
             raise Unavailable("a reader does not let go of the journal")
@@ -188,15 +188,15 @@ class Scrubber:
             self._moving.release()
         return moved >= pages
 
-    def _finish(self, writer: apsw.Connection, sweep: Sweep, insists: bool) -> bool:
-        """Forget what the writer remembers of pages, empty the journal, sweep what is left."""
+    def _finish(self, writer: apsw.Connection, zeroing: Zeroing, insists: bool) -> bool:
+        """Forget what the writer remembers of pages, empty the journal, zero what is left."""
         if not self._moving.acquire(timeout=PATIENCE_SECONDS):
             return False
         try:
             with self._reading:
                 writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             writer.release_memory()
-            return sweep.finish(insists)
+            return zeroing.finish(insists)
         except (apsw.BusyError, apsw.LockedError):
             return False
         finally:

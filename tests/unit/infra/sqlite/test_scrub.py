@@ -185,7 +185,7 @@ async def test_others_write_and_read_while_the_file_is_scrubbed(tmp_path: Path) 
 
 
 async def test_scrubs_asked_for_at_once_are_all_answered(tmp_path: Path) -> None:
-    """Documents and log ask together; one that comes later has a sweep of its own."""
+    """Documents and log ask together; one that comes later has a run of its own."""
     engine = await open_engine(tmp_path)
     documents, log = await written(engine)
 

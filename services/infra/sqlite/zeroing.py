@@ -1,8 +1,8 @@
-"""One sweep over the file: zeros into every byte that belongs to no row.
+"""One run over the file: zeros into every byte that belongs to no row.
 
 Law: the file is changed only while it stands still, and only where nobody looks (see `pages`), so whoever reads at the
-same moment reads the same, and a crash in the middle leaves a sound file. Pages that are written during the sweep
-may bring old bytes back, out of the writer's memory: they are swept again, the last of them while nobody writes.
+same moment reads the same, and a crash in the middle leaves a sound file. Pages that are written during the run
+may bring old bytes back, out of the writer's memory: they are zeroed again, the last of them while nobody writes.
 """
 
 import errno
@@ -29,14 +29,14 @@ BATCH_PAGES = 64
 PAUSE_SECONDS = 0.001  # after each batch, whose looking through takes 0.3 ms that an event loop may be waiting for
 STILL_SECONDS = 0.3  # for so long nothing is moved from the journal into the file
 ROUNDS = 8
-LEFT_AT_THE_END = 400  # pages that may be swept while nobody writes: each may wait 0.5 ms for the interpreter
+LEFT_AT_THE_END = 400  # pages that may be zeroed while nobody writes: each may wait 0.5 ms for the interpreter
 FRAMES_AT_ONCE = 256
 
 _HEAD_BYTES, _FRAME_BYTES = 32, 24 + PAGE_BYTES
 
 
-class Sweep:
-    """What one sweep knows. `still` keeps the file as it is and complete; `written` gives what was committed since."""
+class Zeroing:
+    """What one run knows. `still` keeps the file as it is and complete; `written` gives what was committed since."""
 
     def __init__(
         self,
@@ -55,54 +55,54 @@ class Sweep:
         self._pages = 0
 
     def run(self) -> None:
-        """Sweep all of it. Raises UnknownLayout, OSError."""
+        """Zero all of it. Raises UnknownLayout, OSError."""
         with self._still():
-            self._sweep_unused(set(), time.sleep)
+            self._zero_unused(set(), time.sleep)
         first, end = 1, self._pages + 1
         while first < end:
             with self._still():
                 # What an unused page holds may still look like rows, and point to pages that are somebody else's now.
-                unused = self._sweep_unused(set(), time.sleep)
+                unused = self._zero_unused(set(), time.sleep)
                 until = time.monotonic() + STILL_SECONDS
                 while first < end and time.monotonic() < until:
-                    self._sweep_pages(range(first, min(first + BATCH_PAGES, end)), unused)
+                    self._zero_pages(range(first, min(first + BATCH_PAGES, end)), unused)
                     first += BATCH_PAGES
                     time.sleep(PAUSE_SECONDS)
             os.fdatasync(self._file)
 
     def catch_up(self) -> None:
-        """Sweep what was written meanwhile, until that is little."""
+        """Zero what was written meanwhile, until that is little."""
         for _ in range(ROUNDS):
             self._again |= self._written()
             if len(self._again) <= LEFT_AT_THE_END // 2:
                 break
             with self._still():
-                self._sweep_again(time.sleep)
+                self._zero_again(time.sleep)
             os.fdatasync(self._file)
 
     def finish(self, insists: bool) -> bool:
-        """Sweep what is left; to be called while nobody writes and the journal is empty. False where that is too much."""
+        """Zero what is left; to be called while nobody writes and the journal is empty. False where that is too much."""
         self._again |= self._written()
         if len(self._again) > LEFT_AT_THE_END and not insists:
             return False
-        self._sweep_again(lambda seconds: None)
+        self._zero_again(lambda seconds: None)
         os.fdatasync(self._file)
         return True
 
-    def _sweep_again(self, pause: Callable[[float], None]) -> None:
+    def _zero_again(self, pause: Callable[[float], None]) -> None:
         again, self._again = self._again, set()
-        unused = self._sweep_unused(again, pause)
+        unused = self._zero_unused(again, pause)
         # A chain's page may be written without the page in which its row begins.
         again |= {self._begins[number] for number in again & self._begins.keys()}
         done = 0
         for run in _runs(sorted(number for number in again - unused if number <= self._pages)):
-            self._sweep_pages(run, unused)
+            self._zero_pages(run, unused)
             done += len(run)
             if done >= BATCH_PAGES:
                 done = 0
                 pause(PAUSE_SECONDS)
 
-    def _sweep_unused(self, again: set[int], pause: Callable[[float], None]) -> set[int]:
+    def _zero_unused(self, again: set[int], pause: Callable[[float], None]) -> set[int]:
         """Empty the pages nobody uses; which those are."""
         first_page = self._read(1)
         self._pages = check_layout(first_page)
@@ -121,7 +121,7 @@ class Sweep:
         self._zeroed = set(wanted)
         return self._zeroed
 
-    def _sweep_pages(self, numbers: Sequence[int], unused: set[int]) -> None:
+    def _zero_pages(self, numbers: Sequence[int], unused: set[int]) -> None:
         """Those pages, which follow each other."""
         stretch = self._read(numbers[0], len(numbers))
         clean: dict[int, bytes] = {}
