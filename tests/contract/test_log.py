@@ -340,6 +340,26 @@ class TestListener:
         everything = list(range(PARTITIONS))
         assert ([("assigned", everything)], [("assigned", everything), ("revoked", everything)]) == (told_before, told)
 
+    async def test_what_a_listener_commits_while_it_hands_over_counts(self, events: Log) -> None:
+        """The end of a subscription is told before it is one: what was seen to by then comes to nobody again."""
+        done: dict[tuple[str, int], int] = {}
+        held: list[Subscription] = []
+
+        async def assigned(partitions: Sequence[int]) -> None:
+            pass
+
+        async def revoked(partitions: Sequence[int]) -> None:
+            await held[0].commit(done)
+
+        await events.append(EVENTS.name, [record("k", "1")])
+        held.append(await events.subscribe([EVENTS.name], "g", Listener(assigned, revoked)))
+        done.update(positions_after(await held[0].poll(10, PATIENT)))
+        await held[0].close()
+
+        again = await events.subscribe([EVENTS.name], "g")
+
+        assert ([], 0) == (await drained(again), again.lag())
+
 
 class TestPause:
     """pause and resume: back-pressure without giving anything up."""

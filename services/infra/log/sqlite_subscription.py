@@ -50,6 +50,7 @@ class SqliteSubscription:
         self._wake = asyncio.Event()
         self._is_paused = False
         self._is_closed = False
+        self._is_handing_over = False
 
     async def start(self) -> None:
         """Take the partitions over, and begin where the group stopped."""
@@ -92,7 +93,7 @@ class SqliteSubscription:
 
     async def commit(self, positions: Mapping[tuple[str, int], int]) -> None:
         """See the port. Lost positions repeat records, so no commit waits for the disk."""
-        if self._is_closed:
+        if self._is_closed and not self._is_handing_over:
             raise LogUnavailable("the subscription is closed")
         self._log.put_positions(self.group, dict(positions))
 
@@ -125,7 +126,9 @@ class SqliteSubscription:
         self._wake.set()
         try:
             if self._listener is not None:
+                self._is_handing_over = True  # what it has seen to by now it may still commit
                 await self._listener.revoked(range(self._log.partitions))
+                self._is_handing_over = False
             await self._log.flush_or_warn()
         finally:
             self.leave()
